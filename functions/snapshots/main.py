@@ -1,0 +1,24 @@
+"""List an instance's snapshots; take one now."""
+
+import functions_framework
+
+from shared.bootstrap import deps
+from shared.flows.instances import take_snapshot
+from shared.queries import list_snapshots, owned, snapshot_view
+from shared.web.endpoint import Call, endpoint, routes
+from shared.wire.instances import ListSnapshotsQuery, SnapshotList, SnapshotView, WaitQuery
+
+
+@endpoint("GET", "/instances/{instance}/snapshots", caller="user", query=ListSnapshotsQuery)
+def index(call: Call) -> SnapshotList:
+    return list_snapshots(call.params["instance"], call.query, call.user.id, deps())
+
+
+@endpoint("POST", "/instances/{instance}/snapshots", caller="user", query=WaitQuery, success=201)
+def take(call: Call) -> SnapshotView:
+    instance = owned(deps(), call.params["instance"], call.user.id)
+    snapshot = take_snapshot(instance.id, call.query.wait, call.user.id, deps())
+    return snapshot_view(snapshot, owned(deps(), instance.id, call.user.id).snapshot_id)
+
+
+main = functions_framework.http(routes(index, take, deps=deps))

@@ -1,0 +1,234 @@
+"""What a user owns: an instance, its states, and what may follow what.
+
+Three tables say everything about states: `NEXT` (which may follow which), `DEADLINE` (how long a passing state
+may last) and `ACTIONS` (what a user may ask for in which state). `docs/lifecycle.md` and the console's buttons
+are generated from them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+
+from shared.domain.lease import Lease
+from shared.domain.offer import Need
+from shared.errors import IllegalTransition
+
+
+class State(StrEnum):
+    PROVISIONING = "provisioning"
+    RUNNING = "running"
+    HIBERNATING = "hibernating"
+    HIBERNATED = "hibernated"
+    WAKING = "waking"
+    FAILING_OVER = "failing_over"
+    ON_STANDBY = "on_standby"
+    DESTROYING = "destroying"
+    DESTROYED = "destroyed"
+    FAILED = "failed"
+
+
+RESTING = frozenset({State.RUNNING, State.HIBERNATED, State.ON_STANDBY, State.FAILED, State.DESTROYED})
+PASSING = frozenset(State) - RESTING
+
+NEXT: dict[State, frozenset[State]] = {
+    State.PROVISIONING: frozenset({State.RUNNING, State.FAILED, State.DESTROYING}),
+    # HIBERNATED straight from RUNNING: the machine was lost and the newest snapshot is what remains.
+    State.RUNNING: frozenset(
+        {State.HIBERNATING, State.FAILING_OVER, State.HIBERNATED, State.FAILED, State.DESTROYING}
+    ),
+    # RUNNING: the snapshot failed, so the machine is kept.
+    State.HIBERNATING: frozenset({State.HIBERNATED, State.RUNNING, State.FAILED, State.DESTROYING}),
+    State.HIBERNATED: frozenset({State.WAKING, State.DESTROYING}),
+    State.WAKING: frozenset({State.RUNNING, State.HIBERNATED, State.DESTROYING}),
+    State.FAILING_OVER: frozenset(
+        {State.ON_STANDBY, State.RUNNING, State.HIBERNATED, State.FAILED, State.DESTROYING}
+    ),
+    State.ON_STANDBY: frozenset({State.FAILING_OVER, State.RUNNING, State.HIBERNATED, State.DESTROYING}),
+    State.FAILED: frozenset({State.DESTROYING}),
+    State.DESTROYING: frozenset({State.DESTROYED}),
+    State.DESTROYED: frozenset(),
+}
+
+DEADLINE: dict[State, timedelta] = {
+    State.PROVISIONING: timedelta(minutes=15),
+    State.HIBERNATING: timedelta(hours=2),
+    State.WAKING: timedelta(minutes=15),
+    State.FAILING_OVER: timedelta(minutes=20),
+    State.DESTROYING: timedelta(hours=24),
+}
+"""When a passing state is over time. `destroying` never gives up: past it, every try is reported."""
+
+
+class Action(StrEnum):
+    WAKE = "wake"
+    HIBERNATE = "hibernate"
+    EXEC = "exec"
+    KEEP_AWAKE = "keep_awake"
+    SNAPSHOT = "snapshot"
+    EDIT = "edit"
+    DESTROY = "destroy"
+
+
+ACTIONS: dict[Action, frozenset[State]] = {
+    Action.WAKE: frozenset({State.HIBERNATED}),
+    Action.HIBERNATE: frozenset({State.RUNNING}),
+    Action.EXEC: frozenset({State.RUNNING}),
+    Action.KEEP_AWAKE: frozenset({State.RUNNING}),
+    Action.SNAPSHOT: frozenset({State.RUNNING}),
+    Action.EDIT: frozenset(State) - {State.DESTROYING, State.DESTROYED},
+    Action.DESTROY: frozenset(State) - {State.DESTROYED},
+}
+
+
+@dataclass(frozen=True)
+class IdlePolicy:
+    """When an instance may sleep. The agent measures; these are its limits."""
+
+    enabled: bool = True
+    idle_after_s: float = 180.0
+    gpu_percent: float = 5.0
+    startup_grace_s: float = 120.0
+    network_mbit: float = 1.0
+    """Traffic above this on any interface but loopback is work."""
+    disk_mb_s: float = 5.0
+    watch_ports: bool = True
+    """Bytes moved on SSH sessions are work; a silent session is not."""
+    heartbeat_file: str | None = None
+    """A file the workload touches; young enough, it vetoes."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a machine for this instance must be given."""
+
+    image: str = "pytorch/pytorch:2.4.0-cuda12.4-cudnn9-runtime"
+    env: dict[str, str] = field(default_factory=dict)
+    ports: tuple[int, ...] = ()
+    workspace: tuple[str, ...] = ("/workspace",)
+    excludes: tuple[str, ...] = ()
+    setup: str | None = None
+    """A shell command run on a fresh machine, and again after a wake elsewhere."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The machine an instance has adopted."""
+
+    provider: str
+    machine_id: str
+    host_id: str
+    offer_id: str
+    gpu_name: str
+    gpu_count: int
+    usd_per_hour: Decimal
+    region: str = ""
+    ssh_host: str | None = None
+    ssh_port: int | None = None
+    ports: dict[str, int] = field(default_factory=dict)
+    """Inside port -> outside port."""
+
+
+@dataclass(frozen=True)
+class Clocks:
+    """Measured moments of the newest provision or wake."""
+
+    asked_at: datetime | None = None
+    first_answer_at: datetime | None = None
+    usable_at: datetime | None = None
+    restored_at: datetime | None = None
+    ready_reported_at: datetime | None = None
+    """The agent's own word of when it was ready, corrected for nothing: for `ready_noticed_s`."""
+
+
+@dataclass(frozen=True)
+class Idleness:
+    """The agent's newest judgement, kept only when it changes."""
+
+    idle_since: datetime | None = None
+    why: str = "not heard yet"
+
+
+@dataclass(frozen=True)
+class Instance:
+    id: str
+    user_id: str
+    name: str
+    state: State
+    need: Need
+    spec: Spec
+    created_at: datetime
+    entered_at: datetime
+    idle_policy: IdlePolicy = field(default_factory=IdlePolicy)
+    labels: dict[str, str] = field(default_factory=dict)
+    strategy: str = "race"
+    width: int = 5
+    max_attempts: int = 10
+    round: int = 0
+    """Grows with every provision and wake; attempts belong to one round."""
+    opened: int = 0
+    """Attempts opened in this round."""
+    pokes: int = 0
+    """Grows when somebody has a reason to advance; a worker that sees it change looks again."""
+    lease: Lease | None = None
+    next_action_at: datetime | None = None
+    """When `advance` has something to do; None when nothing is due."""
+    attempt_id: str | None = None
+    """The adopted attempt."""
+    machine: Machine | None = None
+    last_host_id: str | None = None
+    last_machine: Machine | None = None
+    reserved_until: datetime | None = None
+    """Until then a wake prefers the last host."""
+    snapshot_id: str | None = None
+    """The newest verified snapshot."""
+    order_id: str | None = None
+    """The order this passing state waits for."""
+    clocks: Clocks = field(default_factory=Clocks)
+    idleness: Idleness = field(default_factory=Idleness)
+    hibernate_at: datetime | None = None
+    keep_awake_until: datetime | None = None
+    hibernate_reason: str | None = None
+    hibernate_not_before: datetime | None = None
+    """Set when a hibernation failed, so that the next try waits."""
+    busy_until: datetime | None = None
+    """Until then the agent asks for orders often."""
+    failure: str | None = None
+    """Why the last passing state ended badly, in words for the user."""
+    restoring: bool = False
+    """Usable, but not every file is back yet."""
+
+    def enter(self, state: State, now: datetime) -> Instance:
+        """The instance in its next state. Raises IllegalTransition."""
+        if state not in NEXT[self.state]:
+            raise IllegalTransition(f"instance {self.id} is {self.state}, cannot become {state}")
+        return replace(self, state=state, entered_at=now)
+
+    def require(self, action: Action) -> None:
+        """Raises IllegalTransition when `action` is not possible in this state."""
+        if self.state not in ACTIONS[action]:
+            states = ", ".join(sorted(ACTIONS[action]))
+            raise IllegalTransition(
+                f"instance {self.id} is {self.state}; {action.replace('_', '-')} needs {states}",
+                state=self.state,
+                action=action,
+            )
+
+    def deadline_at(self, scale: float = 1.0) -> datetime | None:
+        limit = DEADLINE.get(self.state)
+        return self.entered_at + limit * scale if limit else None
+
+    def overdue(self, now: datetime, scale: float = 1.0) -> bool:
+        deadline = self.deadline_at(scale)
+        return deadline is not None and now >= deadline
+
+
+def mermaid() -> str:
+    """The lifecycle as a Mermaid diagram, from the tables."""
+    lines = ["stateDiagram-v2", "    [*] --> provisioning"]
+    for state, following in NEXT.items():
+        lines += [f"    {state} --> {after}" for after in sorted(following)]
+    lines.append("    destroyed --> [*]")
+    return "\n".join(lines)

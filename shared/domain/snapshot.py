@@ -1,0 +1,103 @@
+"""A snapshot's record, and the part of its manifest that the control plane reads to verify it.
+
+A manifest object starts with a head: `DMF1`, the head's sealed length (4 bytes, big-endian), then the sealed head:
+zlib-compressed JSON under AES-256-GCM with the key of `object_key`, nonce 0. `agent/snapshot/FORMAT.md` has the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import struct
+import zlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from shared.errors import StorageError
+
+MAGIC = b"DMF1"
+HEAD_LIMIT = 64 << 20
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """`state`: pending until the agent commits, then verified or failed. Only a verified one is ever restored."""
+
+    id: str
+    instance_id: str
+    user_id: str
+    order_id: str
+    state: str
+    created_at: datetime
+    epoch: str
+    manifest_key: str
+    parent_id: str | None = None
+    manifest_size: int = 0
+    files: int = 0
+    directories: int = 0
+    bytes: int = 0
+    stored_bytes: int = 0
+    seconds: float = 0.0
+    torn: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    verified_at: datetime | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Head:
+    snapshot_id: str
+    packs: dict[str, int]
+    """Every pack the manifest names, with its size in bytes."""
+    fields: dict[str, Any]
+
+
+def object_key(key: bytes, name: str) -> bytes:
+    """The AES key of one object: HKDF-SHA256 of the instance's key, bound to the object's name."""
+    extracted = hmac.new(b"dumont-snapshot-1", key, hashlib.sha256).digest()
+    return hmac.new(extracted, b"object|" + name.encode() + b"\x01", hashlib.sha256).digest()
+
+
+def associated(name: str, frame: int) -> bytes:
+    """What a sealed frame is bound to, so that none can stand in for another."""
+    return b"dumont1|" + name.encode() + b"|%d" % frame
+
+
+def nonce(frame: int) -> bytes:
+    return struct.pack(">QI", frame, 0)
+
+
+def seal_head(head: dict[str, Any], key: bytes, name: str) -> bytes:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    text = zlib.compress(json.dumps(head, separators=(",", ":")).encode(), 6)
+    sealed = AESGCM(object_key(key, name)).encrypt(nonce(0), text, associated(name, 0))
+    return MAGIC + struct.pack(">I", len(sealed)) + sealed
+
+
+def read_head(manifest: bytes, key: bytes, name: str) -> Head:
+    """The head of a manifest. Raises StorageError when it is damaged, foreign or of a newer version."""
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    length = head_length(manifest)
+    try:
+        text = AESGCM(object_key(key, name)).decrypt(nonce(0), manifest[8:length], associated(name, 0))
+        fields = json.loads(zlib.decompress(text))
+        return Head(str(fields["snapshot_id"]), {str(k): int(v) for k, v in fields["packs"]}, fields)
+    except (InvalidTag, zlib.error, ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"the head of manifest {name} is damaged or sealed with another key") from error
+
+
+def head_length(prefix: bytes) -> int:
+    """How many bytes of a manifest its head takes, from its first 8. Raises StorageError."""
+    if len(prefix) < 8 or prefix[:3] != MAGIC[:3]:
+        raise StorageError("this is not a manifest")
+    if prefix[:4] != MAGIC:
+        raise StorageError(f"the manifest is of a version this code cannot read: {prefix[3:4]!r}")
+    (length,) = struct.unpack(">I", prefix[4:8])
+    if length > HEAD_LIMIT:
+        raise StorageError("the manifest's head is too long")
+    return 8 + int(length)

@@ -1,0 +1,39 @@
+"""`destroying`: every machine proven gone, then every object deleted and the prefix proven empty, then the key."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from shared.domain.attempt import Outcome
+from shared.domain.instance import Instance, State
+from shared.flows.advance.racing import call_off
+from shared.flows.advance.step import AGAIN, Next, Step
+from shared.flows.snapshot_orders import prefix_of
+from shared.store.base import Delete
+from shared.store.records import Transaction
+
+
+def step(step: Step) -> Next:
+    if call_off(step, "the instance is destroyed", Outcome.CANCELLED):
+        return AGAIN
+    if step.attempts:
+        # Machines still being ended; settling says when to look again.
+        return None
+    objects = step.deps.objects()
+    prefix = prefix_of(step.instance.id)
+    objects.delete_prefix(prefix)
+    left = next(iter(objects.list(prefix)), None)
+    if left is not None:
+        return step.after(2)
+
+    def apply(tx: Transaction, instance: Instance) -> None:
+        gone = replace(
+            instance.enter(State.DESTROYED, tx.now), attempt_id=None, machine=None, snapshot_id=None,
+            order_id=None, hibernate_at=None, reserved_until=None, restoring=False,
+        )
+        tx.save(gone)
+        tx.write(Delete("instance_keys", instance.id))
+        tx.event(instance, "destroyed", "destroyed: no machine, no snapshot and no key is left", step.actor)
+
+    step.change(apply)
+    return AGAIN

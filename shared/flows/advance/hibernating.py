@@ -1,0 +1,85 @@
+"""`hibernating`: order the snapshot, see it verified, and only then end the machine, until it is proven gone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from shared import errors
+from shared.domain.attempt import Outcome
+from shared.domain.instance import Clocks, Idleness, Instance, State
+from shared.domain.order import Order, Pulse
+from shared.domain.snapshot import Snapshot
+from shared.flows.advance.running import lost
+from shared.flows.advance.step import AGAIN, Next, Step
+from shared.flows.snapshot_orders import order_snapshot
+from shared.store.records import Transaction
+
+RETRY_S = 300.0
+
+
+def step(step: Step) -> Next:
+    instance, records = step.instance, step.deps.records
+    attempt = next((a for a in step.attempts if a.id == instance.attempt_id), None)
+    order = records.find(Order, instance.order_id) if instance.order_id else None
+    if order is None and attempt is not None:
+        def place(tx: Transaction, fresh: Instance) -> None:
+            placed = order_snapshot(tx, fresh, attempt, final=True)
+            tx.save(replace(fresh, order_id=placed.id))
+
+        step.change(place)
+        return AGAIN
+    snapshot = records.find(Snapshot, str(order.payload["snapshot_id"])) if order else None
+    if order is not None and snapshot is not None and snapshot.state == "verified":
+        if attempt is not None:
+            if attempt.wants_machine:
+                step.end_attempt(attempt, Outcome.READY, "hibernated")
+                return AGAIN
+            # Settling looks again when it is due; the machine still costs money until then.
+            return None
+        return _asleep(step)
+    if attempt is None:
+        return lost(step, None, "its machine was gone before the snapshot was whole")
+    if order is not None and (order.state == "failed" or (snapshot and snapshot.state == "failed")):
+        return _stay_awake(step, order.error or (snapshot.problem if snapshot else None) or "the snapshot failed")
+    if instance.overdue(step.now, step.deps.settings.time_scale):
+        return _stay_awake(step, "the snapshot took too long")
+    pulse = records.find(Pulse, attempt.id)
+    silent_since = pulse.at if pulse else instance.entered_at
+    if step.now - silent_since > timedelta(seconds=step.deps.settings.silence_after_s) and attempt.machine_id:
+        try:
+            step.provider(attempt.provider).get(attempt.machine_id)
+        except errors.MachineNotFound:
+            return lost(step, attempt, "the machine was lost while it was hibernating")
+    return step.after(step.deps.settings.silence_after_s)
+
+
+def _asleep(step: Step) -> Next:
+    instance = step.instance
+    step.enter(
+        State.HIBERNATED,
+        "hibernated",
+        "hibernated; its machine is gone and only the snapshot costs money",
+        attempt_id=None,
+        machine=None,
+        last_machine=instance.machine,
+        last_host_id=instance.machine.host_id if instance.machine else instance.last_host_id,
+        reserved_until=step.now + timedelta(seconds=step.deps.settings.reservation_s),
+        order_id=None,
+        failure=None,
+        hibernate_at=None,
+        hibernate_not_before=None,
+        idleness=Idleness(),
+        clocks=Clocks(),
+    )
+    return AGAIN
+
+
+def _stay_awake(step: Step, why: str) -> Next:
+    """The machine holds the only copy of the newest work: it is kept, and somebody is told."""
+    step.enter(
+        State.RUNNING, "hibernate_failed", f"not hibernated, the machine is kept: {why}",
+        failure=f"the last hibernation failed: {why}", order_id=None, hibernate_at=None,
+        hibernate_not_before=step.after(RETRY_S),
+    )
+    return AGAIN

@@ -1,0 +1,219 @@
+"""Finding a machine, for provision and wake alike: search, open attempts, create; whoever registers first wins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from shared import errors
+from shared.deps import Deps
+from shared.domain.attempt import Attempt, Outcome, Stage
+from shared.domain.instance import Instance
+from shared.domain.offer import MachineSpec, Need, Offer, nearest_misses, rank
+from shared.flows import keys
+from shared.flows.advance.step import AGAIN, Moved, Next, Step
+from shared.providers.base import RentedMachine
+from shared.store.records import Transaction
+from shared.strategies.race import attempts_to_open
+
+ONSTART = """\
+mkdir -p "$HOME/.dumont" && cd "$HOME/.dumont" || exit 1
+get() { python3 -c 'import sys,urllib.request as u;open("agent.pyz.part","wb").write(u.urlopen(sys.argv[1],timeout=60).read())' "$1" \
+|| curl -fsSL -o agent.pyz.part "$1"; }
+until get "$DUMONT_URL/api/v1/agent/bundle" && mv agent.pyz.part agent.pyz; do sleep 2; done
+while :; do python3 agent.pyz && exit 0; sleep 2; done
+"""
+"""Fetches the agent and keeps it running; it ends when the agent ends on purpose."""
+
+
+@dataclass(frozen=True)
+class Exhausted:
+    """No machine can be had within the limits; why, in words for the user."""
+
+    why: str
+
+
+def search(deps: Deps, need: Need) -> tuple[list[Offer], list[str]]:
+    """Every provider's offers for a need, and why a provider could not say."""
+    found: list[Offer] = []
+    troubles: list[str] = []
+    busy: errors.ProviderBusy | None = None
+    for name, provider in deps.providers().items():
+        if need.providers and name not in need.providers:
+            continue
+        try:
+            found += provider.offers(need)
+        except errors.ProviderBusy as error:
+            busy = error
+            troubles.append(f"{name}: {error.message}")
+        except errors.ProviderError as error:
+            troubles.append(f"{name}: {error.message}")
+    if not found and busy is not None:
+        raise busy
+    return found, troubles
+
+
+def no_offer(need: Need, offers: Sequence[Offer], troubles: Sequence[str]) -> str:
+    """The message when nothing fits: what was wanted, what came nearest."""
+    what = f"{need.gpu_count}x {need.gpu_name}" if need.gpu_name else f"{need.gpu_count} GPU"
+    parts = [f"no offer fits: {what}, {need.disk_gib:g} GiB of disk, reliability {need.min_reliability:g}"]
+    if need.max_usd_per_hour is not None:
+        parts[0] += f", at most ${need.max_usd_per_hour}/h"
+    near = nearest_misses(offers, need)
+    if near:
+        parts.append("nearest: " + "; ".join(near))
+    parts += troubles
+    return ". ".join(parts)
+
+
+def race(step: Step) -> Next | Exhausted:
+    """Keep as many attempts alive as the strategy wants, within the user's limits."""
+    instance = step.instance
+    alive = [a for a in step.attempts if a.round == instance.round and a.wants_machine]
+    unasked = [a for a in alive if a.stage is Stage.OPEN and a.asked_at is None]
+    for attempt in unasked:
+        if attempt.next_action_at is None or attempt.next_action_at <= step.now:
+            return _ask(step, attempt)
+    wanted = attempts_to_open(instance.width, instance.max_attempts, instance.opened, len(alive))
+    if wanted and not unasked:
+        # One at a time: the provider's pace decides how fast creates go out, and offers are freshest that way.
+        opened = _open(step, alive)
+        if isinstance(opened, Attempt):
+            return _ask(step, opened)
+        if not alive:
+            return opened
+    elif not alive:
+        return Exhausted(_what_was_tried(step))
+    return min((a.next_action_at for a in unasked if a.next_action_at), default=None)
+
+
+def _what_was_tried(step: Step) -> str:
+    tried = step.deps.records.attempts_of_round(step.instance.id, step.instance.round)
+    reasons = "; ".join(f"host {a.host_id}: {a.why}" for a in sorted(tried, key=lambda a: a.opened_at) if a.why)
+    return f"{len(tried)} machines were tried and none became ready ({reasons})"
+
+
+def _open(step: Step, alive: Sequence[Attempt]) -> Attempt | Exhausted:
+    """Write one more attempt down, before any money is spent."""
+    instance, deps = step.instance, step.deps
+    offers, troubles = search(deps, instance.need)
+    before = deps.records.attempts_of_round(instance.id, instance.round)
+    tried = {a.offer_machine_id for a in before}
+    hosts = {(a.provider, a.host_id) for a in alive}
+    ranked = [
+        offer
+        for offer in rank(offers, instance.need, avoid_machines=tried, prefer_host=instance.last_host_id)
+        if (offer.provider, offer.host_id) not in hosts
+    ]
+    if not ranked:
+        if before:
+            return Exhausted(_what_was_tried(step) + "; " + no_offer(instance.need, offers, troubles))
+        return Exhausted(no_offer(instance.need, offers, troubles))
+    offer = ranked[0]
+    attempt_id = keys.new_attempt_id(deps.settings)
+
+    def write_down(tx: Transaction, fresh: Instance) -> Attempt:
+        attempt = Attempt(
+            id=attempt_id,
+            instance_id=fresh.id,
+            user_id=fresh.user_id,
+            round=fresh.round,
+            provider=offer.provider,
+            offer_id=offer.offer_id,
+            offer_machine_id=offer.machine_id,
+            host_id=offer.host_id,
+            gpu_name=offer.gpu_name,
+            gpu_count=offer.gpu_count,
+            usd_per_hour=offer.usd_per_hour,
+            region=offer.region,
+            secret_hash=keys.agent_secret_hash(deps.settings, attempt_id),
+            opened_at=tx.now,
+        )
+        if fresh.attempt_id is not None:
+            raise Moved(f"instance {fresh.id} has a machine")
+        tx.save(attempt)
+        tx.save(replace(fresh, opened=fresh.opened + 1))
+        return attempt
+
+    return step.change(write_down)
+
+
+def _spec(step: Step, attempt: Attempt) -> MachineSpec:
+    instance, settings = step.instance, step.deps.settings
+    env = dict(instance.spec.env)
+    env["DUMONT_URL"] = settings.public_url.rstrip("/")
+    env["DUMONT_TOKEN"] = f"{attempt.id}.{keys.agent_secret(settings, attempt.id)}"
+    return MachineSpec(
+        image=instance.spec.image,
+        disk_gib=instance.need.disk_gib,
+        onstart=ONSTART,
+        env=env,
+        ports=instance.spec.ports,
+    )
+
+
+def _ask(step: Step, attempt: Attempt) -> Next:
+    """Send the create. Whatever happens after `asked_at` is on record is found again by the attempt's label."""
+
+    def asking(fresh: Attempt, now: datetime) -> Attempt:
+        if fresh.stage is not Stage.OPEN or fresh.asked_at is not None:
+            raise Moved(f"attempt {fresh.id} is {fresh.stage}")
+        return replace(fresh, asked_at=now, next_action_at=now + timedelta(seconds=step.deps.settings.settle_s))
+
+    attempt = step.change_attempt(attempt.id, asking)
+    offer = Offer(
+        provider=attempt.provider,
+        offer_id=attempt.offer_id,
+        machine_id=attempt.offer_machine_id,
+        host_id=attempt.host_id,
+        gpu_name=attempt.gpu_name,
+        gpu_count=attempt.gpu_count,
+        vram_gb=0.0,
+        usd_per_hour=attempt.usd_per_hour,
+        disk_gib=step.instance.need.disk_gib,
+        reliability=0.0,
+        region=attempt.region,
+    )
+    try:
+        machine = step.provider(attempt.provider).create(offer, _spec(step, attempt), attempt.label)
+    except errors.ProviderBusy as busy:
+        # Certainly nothing happened: as if it had not been asked.
+        again_at = step.now + timedelta(seconds=max(0.2, busy.retry_after_s))
+        step.change_attempt(attempt.id, lambda fresh, _: _unasked(fresh, again_at))
+        return again_at
+    except (errors.NoCapacity, errors.ProviderRejected) as error:
+        # Nothing was rented: close it at once, there is nothing to terminate.
+        step.change_attempt(
+            attempt.id,
+            lambda fresh, now: replace(fresh, asked_at=None).ending(Outcome.CANCELLED, error.message, now).closed(now),
+        )
+        step.say("create_refused", f"host {attempt.host_id}: {error.message}", attempt_id=attempt.id)
+        return AGAIN
+    except errors.OutcomeUnknown as error:
+        step.say("create_unknown", f"host {attempt.host_id}: {error.message}; looking by label", attempt_id=attempt.id)
+        step.change_attempt(attempt.id, lambda fresh, _: replace(fresh, next_action_at=step.after(1)))
+        return AGAIN
+    step.change_attempt(attempt.id, lambda fresh, now: _created(fresh, machine, now))
+    return AGAIN
+
+
+def _unasked(attempt: Attempt, again_at: datetime) -> Attempt:
+    if attempt.stage is not Stage.OPEN:
+        return attempt
+    return replace(attempt, asked_at=None, next_action_at=again_at)
+
+
+def _created(attempt: Attempt, machine: RentedMachine, now: datetime) -> Attempt:
+    """The answer on record. The agent may have registered meanwhile, or the attempt been called off: both stay."""
+    stage = Stage.CREATED if attempt.stage is Stage.OPEN else attempt.stage
+    due = now if stage is Stage.ENDING else None
+    return replace(attempt, stage=stage, machine_id=machine.machine_id, created_at=now, next_action_at=due)
+
+
+def call_off(step: Step, why: str, outcome: Outcome = Outcome.CANCELLED) -> bool:
+    """End every attempt that still wants a machine; whether there was one."""
+    wanting = [a for a in step.attempts if a.wants_machine]
+    for attempt in wanting:
+        step.end_attempt(attempt, outcome, why)
+    return bool(wanting)

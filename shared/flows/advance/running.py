@@ -1,0 +1,109 @@
+"""`running`: learn the machine's address, hibernate when idleness is due, and notice a machine that is gone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from shared import errors
+from shared.domain.attempt import Attempt, Outcome
+from shared.domain.instance import Instance, State
+from shared.domain.order import Pulse
+from shared.flows.advance.step import AGAIN, Next, Step
+from shared.providers.base import MachineStatus, RentedMachine
+from shared.store.records import Transaction
+
+ADDRESS_TRIES_S = 60.0
+
+
+def step(step: Step) -> Next:
+    instance = step.instance
+    attempt = next((a for a in step.attempts if a.id == instance.attempt_id), None)
+    if attempt is None:
+        return lost(step, None, "its machine is gone")
+    if _may_sleep(instance, step.now):
+        step.enter(
+            State.HIBERNATING, "hibernating", f"hibernating: {instance.idleness.why}",
+            hibernate_reason="idle", order_id=None, hibernate_at=None,
+        )
+        return AGAIN
+    due = [_checkup(step, attempt)]
+    if due[0] is AGAIN:
+        return AGAIN
+    if instance.machine is not None and instance.machine.ssh_host is None:
+        due.append(_address(step, attempt))
+        if due[1] is AGAIN:
+            return AGAIN
+    if instance.hibernate_at is not None:
+        due.append(max(instance.hibernate_at, instance.keep_awake_until or instance.hibernate_at))
+    return min(at for at in due if isinstance(at, datetime))
+
+
+def _may_sleep(instance: Instance, now: datetime) -> bool:
+    if not instance.idle_policy.enabled or instance.hibernate_at is None or instance.hibernate_at > now:
+        return False
+    if instance.keep_awake_until is not None and instance.keep_awake_until > now:
+        return False
+    return instance.hibernate_not_before is None or instance.hibernate_not_before <= now
+
+
+def _address(step: Step, attempt: Attempt) -> Next:
+    """Where SSH and ports answer: providers say so only once the machine runs."""
+    asked = step.instance.clocks.asked_at or step.instance.entered_at
+    if attempt.machine_id is None:
+        return step.after(1)
+    machine = step.provider(attempt.provider).get(attempt.machine_id)
+    if machine.ssh_host is None:
+        late = step.now > max(asked, step.instance.entered_at) + timedelta(seconds=ADDRESS_TRIES_S)
+        return step.after(30 if late else 1)
+
+    def apply(tx: Transaction, instance: Instance) -> None:
+        if instance.machine is not None:
+            tx.save(replace(instance, machine=replace(
+                instance.machine, machine_id=machine.machine_id, ssh_host=machine.ssh_host,
+                ssh_port=machine.ssh_port, ports=machine.ports)))
+
+    step.change(apply)
+    return AGAIN
+
+
+def _checkup(step: Step, attempt: Attempt) -> Next:
+    """Silence is suspicion, not death: the provider is asked, and only a machine that is gone is lost."""
+    silence = timedelta(seconds=step.deps.settings.silence_after_s)
+    pulse = step.deps.records.find(Pulse, attempt.id)
+    heard = max(filter(None, (pulse.at if pulse else None, attempt.adopted_at)), default=step.instance.entered_at)
+    if step.now - heard < silence:
+        return heard + max(silence, timedelta(seconds=5 * step.deps.settings.heartbeat_s))
+    if attempt.machine_id is None:
+        return step.after(2)
+    try:
+        machine: RentedMachine = step.provider(attempt.provider).get(attempt.machine_id)
+    except errors.MachineNotFound:
+        return lost(step, attempt, "the provider no longer has the machine")
+    if step.instance.failure is None:
+        words = "" if machine.status is MachineStatus.RUNNING else f"; the provider says {machine.status}"
+
+        def apply(tx: Transaction, instance: Instance) -> None:
+            message = f"the machine has been silent since {heard:%H:%M:%S} UTC{words}; it is kept, its files are on it"
+            tx.save(replace(instance, failure=message))
+            tx.event(instance, "suspect", message)
+
+        step.change(apply)
+    return step.now + silence
+
+
+def lost(step: Step, attempt: Attempt | None, why: str) -> Next:
+    """The machine is proven gone: what remains is the newest verified snapshot."""
+    instance = step.instance
+    if attempt is not None:
+        step.end_attempt(attempt, Outcome.LOST, why)
+    if instance.snapshot_id is not None:
+        message = f"{why}; hibernated with snapshot {instance.snapshot_id}, later changes are lost"
+        state = State.HIBERNATED
+    else:
+        message, state = f"{why}, and there is no snapshot", State.FAILED
+    step.enter(
+        state, "machine_lost", message, failure=message, attempt_id=None,
+        last_machine=instance.machine, machine=None, order_id=None, hibernate_at=None, restoring=False,
+    )
+    return AGAIN

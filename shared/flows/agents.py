@@ -1,0 +1,455 @@
+"""The machines' side: who an agent is, its registration, its heartbeats, its uploads, its results."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+import uuid
+from dataclasses import asdict, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from shared import errors
+from shared.deps import Deps
+from shared.domain.attempt import Attempt, Outcome, Stage
+from shared.domain.instance import Instance, Machine, State
+from shared.domain.order import Order, Pulse
+from shared.domain.snapshot import Snapshot, read_head
+from shared.flows import keys
+from shared.flows.advance import advance
+from shared.flows.snapshot_orders import ORDERS_KEPT, prefix_of
+from shared.store.base import Store
+from shared.store.records import Records, Transaction
+from shared.store.shapes import ORDERS_PENDING
+from shared.wire import agent as wire
+from shared.wire.base import Done
+
+KEY_FORM = re.compile(r"(p/[0-9a-f]{12}/[0-9]+-[0-9a-f]{16}|m/s-[0-9a-f]{16})")
+STOP = {"stop": True}
+
+
+def agent_of(store: Store, records: Records, attempt_id: str, secret: str) -> Attempt:
+    """The attempt whose token this is. Raises Unauthenticated; `details.stop` tells the agent never to ask again."""
+    attempt = records.find(Attempt, attempt_id) if re.fullmatch(r"[0-9a-f]{28}", attempt_id) else None
+    given = hashlib.sha256(secret.encode()).hexdigest()
+    expected = attempt.secret_hash if attempt else "0" * 64
+    if not hmac.compare_digest(given, expected) or attempt is None:
+        raise errors.Unauthenticated("this token belongs to no machine", **STOP)
+    if not attempt.wants_machine:
+        raise errors.Unauthenticated(f"this machine is no longer wanted: {attempt.why}", **STOP)
+    return attempt
+
+
+def same_gpu(wanted: str, reported: str) -> bool:
+    """`A100 SXM4` was rented, `NVIDIA A100-SXM4-80GB` is what the driver calls it: the model's number decides."""
+    model = re.search(r"[A-Z]*\d{1,4}", wanted.upper().replace("RTX", "").replace("TESLA", ""))
+    return model is None or model.group() in re.sub(r"[^A-Z0-9]", "", reported.upper())
+
+
+def unfit(attempt: Attempt, body: wire.Register) -> str | None:
+    """Why a machine that says it is ready is not what was rented."""
+    if body.problems:
+        return "; ".join(body.problems)
+    if len(body.gpus) < attempt.gpu_count:
+        return f"{len(body.gpus)} of {attempt.gpu_count} GPUs are there"
+    wrong = next((gpu.name for gpu in body.gpus if not same_gpu(attempt.gpu_name, gpu.name)), None)
+    return f"rented {attempt.gpu_name}, found {wrong}" if wrong else None
+
+
+def register(body: wire.Register, agent: Attempt, deps: Deps) -> wire.Registered:
+    """One batch adopts the first machine that is fit; every other is told to stop and its attempt ended."""
+    rivals = [a.id for a in deps.records.open_attempts(agent.instance_id) if a.id != agent.id]
+    user = deps.store.get("users", agent.user_id)
+    ssh_keys = list(user.data.get("ssh_keys") or []) if user else []
+    reason = unfit(agent, body)
+
+    def decide(tx: Transaction) -> str | None:
+        attempt = tx.load(Attempt, agent.id)
+        instance = tx.load(Instance, attempt.instance_id)
+        if attempt.stage is Stage.ADOPTED:
+            return None
+        refusal = reason and f"unfit: {reason}"
+        if refusal is None and (
+            instance.state not in (State.PROVISIONING, State.WAKING)
+            or instance.attempt_id is not None
+            or attempt.round != instance.round
+        ):
+            refusal = "another machine was first"
+        if refusal is not None:
+            if attempt.wants_machine:
+                outcome = Outcome.FAILED if reason else Outcome.CANCELLED
+                tx.save(attempt.ending(outcome, refusal, tx.now))
+                tx.save(replace(instance, pokes=instance.pokes + 1, next_action_at=tx.now))
+                tx.event(instance, "refused", f"machine on host {attempt.host_id}: {refusal}", "agent")
+            return refusal
+        for rival_id in rivals:
+            rival = tx.load(Attempt, rival_id)
+            if rival.wants_machine:
+                tx.save(rival.ending(Outcome.CANCELLED, "another machine was first", tx.now))
+        tx.save(replace(attempt, stage=Stage.ADOPTED, adopted_at=tx.now, outcome=Outcome.READY, next_action_at=None))
+        _adopt(tx, instance, attempt, body.ready_at, ssh_keys)
+        return None
+
+    refused = deps.records.transact(decide)
+    if refused is not None:
+        return wire.Registered(adopted=False, reason=refused)
+    instance = deps.records.load(Instance, agent.instance_id)
+    attempt = deps.records.load(Attempt, agent.id)
+    return wire.Registered(adopted=True, settings=_settings(deps, instance, attempt), orders=_orders(deps, attempt))
+
+
+def _adopt(tx: Transaction, instance: Instance, attempt: Attempt, ready_at: datetime, ssh_keys: list[str]) -> None:
+    machine = Machine(
+        provider=attempt.provider,
+        machine_id=attempt.machine_id or "",
+        host_id=attempt.host_id,
+        offer_id=attempt.offer_id,
+        gpu_name=attempt.gpu_name,
+        gpu_count=attempt.gpu_count,
+        usd_per_hour=attempt.usd_per_hour,
+        region=attempt.region,
+        ssh_host=attempt.ssh_host,
+        ssh_port=attempt.ssh_port,
+    )
+    instance = replace(
+        instance,
+        attempt_id=attempt.id,
+        machine=machine,
+        pokes=instance.pokes + 1,
+        next_action_at=tx.now,
+        failure=None,
+        order_id=None,
+        clocks=replace(instance.clocks, first_answer_at=tx.now, ready_reported_at=ready_at),
+    )
+    tx.event(instance, "adopted", f"{attempt.gpu_count}x {attempt.gpu_name} on host {attempt.host_id} was first",
+             "agent", attempt_id=attempt.id)
+    if ssh_keys:
+        tx.save(new_order(tx, instance, attempt.id, "keys", {"authorized_keys": ssh_keys}))
+    if instance.state is State.WAKING and instance.snapshot_id is not None:
+        snapshot = tx.load(Snapshot, instance.snapshot_id)
+        order = new_order(tx, instance, attempt.id, "restore", {
+            "snapshot_id": snapshot.id,
+            "manifest_key": snapshot.manifest_key,
+            "workspace": list(instance.spec.workspace),
+            "hot": [],
+            "max_connections": 8,
+        })
+        tx.save(order)
+        instance = replace(instance, order_id=order.id, restoring=True)
+    else:
+        instance = _set_up_or_run(tx, instance, attempt.id)
+    tx.save(instance)
+
+
+def _set_up_or_run(tx: Transaction, instance: Instance, attempt_id: str) -> Instance:
+    """The set-up command first, where there is one; then the instance runs."""
+    if instance.spec.setup and instance.state in (State.PROVISIONING, State.WAKING):
+        order = new_order(tx, instance, attempt_id, "setup", {"command": instance.spec.setup, "timeout_s": 1800})
+        tx.save(order)
+        tx.event(instance, "setup", "running the set-up command", "system", order_id=order.id)
+        return instance
+    return _run(tx, instance)
+
+
+def _run(tx: Transaction, instance: Instance) -> Instance:
+    restoring = "; the rest of its files is on the way" if instance.restoring else ""
+    tx.event(instance, "running", f"running{restoring}", "system")
+    done_at = None if instance.restoring else tx.now
+    return replace(
+        instance.enter(State.RUNNING, tx.now),
+        order_id=None,
+        pokes=instance.pokes + 1,
+        next_action_at=tx.now,
+        reserved_until=None,
+        clocks=replace(instance.clocks, usable_at=tx.now, restored_at=instance.clocks.restored_at or done_at),
+    )
+
+
+def new_order(tx: Transaction, instance: Instance, attempt_id: str, kind: str, payload: dict[str, Any]) -> Order:
+    return Order(
+        id=f"o-{uuid.uuid4().hex[:16]}",
+        instance_id=instance.id,
+        attempt_id=attempt_id,
+        kind=kind,
+        payload=payload,
+        created_at=tx.now,
+        expires_at=tx.now + ORDERS_KEPT,
+    )
+
+
+def _settings(deps: Deps, instance: Instance, attempt: Attempt) -> wire.AgentSettings:
+    busy = instance.busy_until is not None and instance.busy_until > deps.clock.now()
+    passing = instance.state is not State.RUNNING
+    settings = deps.settings
+    return wire.AgentSettings(
+        instance_id=instance.id,
+        heartbeat_s=settings.heartbeat_busy_s if busy or passing else settings.heartbeat_s,
+        idle=asdict(instance.idle_policy),
+        keep_awake_until=instance.keep_awake_until,
+        workspace=list(instance.spec.workspace),
+        env=instance.spec.env,
+        adopted_at=attempt.adopted_at or deps.clock.now(),
+    )
+
+
+def _orders(deps: Deps, attempt: Attempt) -> list[wire.Order]:
+    pending = deps.records.all(Order, ORDERS_PENDING, {"attempt_id": attempt.id, "state": "pending"})
+    answer = []
+    for order in sorted(pending, key=lambda o: o.created_at):
+        payload = dict(order.payload)
+        if order.kind in ("restore", "snapshot"):
+            payload["key"] = base64.b64encode(keys.data_key(deps, order.instance_id)).decode()
+        answer.append(wire.Order.model_validate({"id": order.id, "kind": order.kind, "payload": payload}))
+    return answer
+
+
+def heartbeat(body: wire.Heartbeat, agent: Attempt, deps: Deps) -> wire.HeartbeatAnswer:
+    """Sparse writes: the pulse when it is old or its words changed, the instance only when its timer moves."""
+    if agent.stage is not Stage.ADOPTED:
+        raise errors.Conflict("register first")
+    now = deps.clock.now()
+    instance = deps.records.load(Instance, agent.instance_id)
+    _keep_pulse(deps, agent, body, now)
+    # A machine's clock may be wrong: only the span is taken from it.
+    idle_since = now - (body.at - body.idle_since) if body.idle_since else None
+    if _idleness_moved(instance, idle_since, body.why):
+        instance = deps.records.transact(lambda tx: _note_idleness(tx, agent.instance_id, idle_since, body.why))
+    elif instance.failure and instance.failure.startswith("the machine has been silent"):
+        instance = deps.records.transact(lambda tx: _heard_again(tx, agent.instance_id))
+    answer = wire.HeartbeatAnswer(settings=_settings(deps, instance, agent), orders=_orders(deps, agent), now=now)
+    due = instance.next_action_at
+    if due is not None and due <= now - timedelta(seconds=deps.settings.heartbeat_busy_s):
+        try:
+            advance(deps, instance.id, "agent")
+        except (errors.LeaseHeld, errors.StaleLease):
+            # Somebody is at it already.
+            pass
+    return answer
+
+
+def _keep_pulse(deps: Deps, agent: Attempt, body: wire.Heartbeat, now: datetime) -> None:
+    old = deps.records.find(Pulse, agent.id)
+    fresh_for = timedelta(seconds=max(deps.settings.heartbeat_s, deps.settings.silence_after_s / 3) * 0.9)
+    if old is not None and old.vetoes == body.vetoes and now - old.at < fresh_for:
+        return
+    deps.records.put_pulse(
+        Pulse(
+            id=agent.id,
+            instance_id=agent.instance_id,
+            at=now,
+            why=body.why,
+            gpus=[gpu.model_dump() for gpu in body.gpus],
+            network_mbit=body.network_mbit,
+            disk_mb_s=body.disk_mb_s,
+            disk_used_bytes=body.disk_used_bytes,
+            workspace_bytes=body.workspace_bytes,
+            vetoes=list(body.vetoes),
+        )
+    )
+
+
+def _idleness_moved(instance: Instance, idle_since: datetime | None, why: str) -> bool:
+    known = instance.idleness.idle_since
+    if (known is None) != (idle_since is None):
+        return True
+    if known is not None and idle_since is not None:
+        return abs((known - idle_since).total_seconds()) > 2 or (
+            instance.hibernate_at is None and instance.idle_policy.enabled and instance.state is State.RUNNING
+        )
+    return instance.idleness.why.split(":")[0] != why.split(":")[0]
+
+
+def _note_idleness(tx: Transaction, instance_id: str, idle_since: datetime | None, why: str) -> Instance:
+    instance = tx.load(Instance, instance_id)
+    noted = with_timer(replace(instance, idleness=replace(instance.idleness, idle_since=idle_since, why=why)))
+    if noted.hibernate_at is not None and instance.hibernate_at is None:
+        tx.event(noted, "idle", f"{why}; hibernates at {noted.hibernate_at:%H:%M:%S} UTC unless it is used", "agent")
+    tx.save(noted)
+    return noted
+
+
+def with_timer(instance: Instance) -> Instance:
+    """The instance with `hibernate_at` as its idleness and policy have it."""
+    at = None
+    policy, since = instance.idle_policy, instance.idleness.idle_since
+    if instance.state is State.RUNNING and policy.enabled and since is not None:
+        times = [since + timedelta(seconds=policy.idle_after_s), instance.keep_awake_until,
+                 instance.hibernate_not_before]
+        at = max(t for t in times if t is not None)
+    due = [t for t in (instance.next_action_at, at) if t is not None]
+    return replace(instance, hibernate_at=at, next_action_at=min(due) if due else None)
+
+
+def _heard_again(tx: Transaction, instance_id: str) -> Instance:
+    instance = replace(tx.load(Instance, instance_id), failure=None)
+    tx.save(instance)
+    tx.event(instance, "heard", "the machine answers again", "agent")
+    return instance
+
+
+def uploads(body: wire.UploadsRequest, agent: Attempt, deps: Deps) -> wire.Uploads:
+    """Addresses that can each write one object of this machine's own pending snapshot, and nothing else."""
+    snapshot = _pending(deps, agent, body.snapshot_id)
+    prefix, objects = prefix_of(agent.instance_id), deps.objects()
+    expires_in = timedelta(seconds=deps.settings.presign_s)
+
+    def address(key: str) -> wire.Upload:
+        return wire.Upload(key=key, url=objects.presign_put(prefix + key, expires_in))
+
+    packs = [f"p/{snapshot.epoch}/{n}-{secrets.token_hex(8)}" for n in range(body.count)]
+    return wire.Uploads(
+        uploads=[address(key) for key in packs],
+        manifest=address(snapshot.manifest_key) if body.manifest else None,
+        expires_at=deps.clock.now() + expires_in,
+    )
+
+
+def downloads(body: wire.DownloadsRequest, agent: Attempt, deps: Deps) -> wire.Downloads:
+    """Addresses to read objects of this machine's own instance."""
+    if agent.stage is not Stage.ADOPTED:
+        raise errors.Forbidden("this machine has not been adopted")
+    for key in body.keys:
+        if not KEY_FORM.fullmatch(key):
+            raise errors.InvalidRequest(f"{key!r} is not the key of a pack or manifest")
+    prefix, objects = prefix_of(agent.instance_id), deps.objects()
+    expires_in = timedelta(seconds=deps.settings.presign_s)
+    return wire.Downloads(
+        urls={key: objects.presign_get(prefix + key, expires_in) for key in body.keys},
+        expires_at=deps.clock.now() + expires_in,
+    )
+
+
+def _pending(deps: Deps, agent: Attempt, snapshot_id: str) -> Snapshot:
+    snapshot = deps.records.find(Snapshot, snapshot_id)
+    if snapshot is None or snapshot.instance_id != agent.instance_id:
+        raise errors.NotFound(f"there is no snapshot {snapshot_id}")
+    if agent.stage is not Stage.ADOPTED or snapshot.state != "pending":
+        raise errors.Conflict(f"snapshot {snapshot_id} is {snapshot.state}")
+    return snapshot
+
+
+def commit_snapshot(body: wire.SnapshotCommit, agent: Attempt, deps: Deps) -> wire.Committed:
+    """A snapshot counts only after its manifest was read and every object it names was found at its full size."""
+    known = deps.records.find(Snapshot, body.snapshot_id)
+    if known is not None and known.instance_id == agent.instance_id and known.state == "verified":
+        return wire.Committed(snapshot_id=known.id, verified=True)
+    snapshot = _pending(deps, agent, body.snapshot_id)
+    problem = _problem(deps, snapshot, body)
+
+    def settle(tx: Transaction) -> None:
+        fresh = tx.load(Snapshot, snapshot.id)
+        order = tx.load(Order, fresh.order_id)
+        instance = tx.load(Instance, fresh.instance_id)
+        if not tx.load(Attempt, agent.id).wants_machine:
+            raise errors.Unauthenticated("this machine is no longer wanted", **STOP)
+        state = "failed" if problem else "verified"
+        tx.save(replace(
+            fresh, state=state, manifest_size=body.manifest_size, files=body.files, directories=body.directories,
+            bytes=body.bytes, stored_bytes=body.stored_bytes, seconds=body.seconds, torn=tuple(body.torn),
+            unreadable=tuple(body.unreadable), verified_at=None if problem else tx.now, problem=problem,
+        ))
+        tx.save(replace(order, state="failed" if problem else "done", error=problem, finished_at=tx.now))
+        tx.save(replace(
+            instance, snapshot_id=instance.snapshot_id if problem else fresh.id,
+            pokes=instance.pokes + 1, next_action_at=tx.now,
+        ))
+        words = problem or f"{body.files} files, {body.bytes} bytes, {body.stored_bytes} newly stored"
+        tx.event(instance, f"snapshot_{state}", f"snapshot {fresh.id}: {words}", "agent",
+                 snapshot_id=fresh.id, torn=list(body.torn[:20]), unreadable=list(body.unreadable[:20]))
+
+    deps.records.transact(settle)
+    return wire.Committed(snapshot_id=snapshot.id, verified=problem is None, problem=problem)
+
+
+def _problem(deps: Deps, snapshot: Snapshot, body: wire.SnapshotCommit) -> str | None:
+    """What is wrong with a snapshot in storage, or None."""
+    if body.manifest_key != snapshot.manifest_key:
+        return "the manifest is not where it was to be"
+    prefix, objects = prefix_of(snapshot.instance_id), deps.objects()
+    try:
+        manifest = objects.get(prefix + snapshot.manifest_key)
+        head = read_head(manifest, keys.data_key(deps, snapshot.instance_id), snapshot.manifest_key)
+    except errors.StorageError as error:
+        return f"the manifest cannot be read: {error.message}"
+    if head.snapshot_id != snapshot.id:
+        return "the manifest is another snapshot's"
+    stored = {item.key.removeprefix(prefix): item.size for item in objects.list(prefix + "p/")}
+    for key, size in head.packs.items():
+        if stored.get(key) != size:
+            return f"object {key} is missing or has {stored.get(key)} instead of {size} bytes"
+    return None
+
+
+def result(body: wire.OrderResult, agent: Attempt, deps: Deps) -> Done:
+    """How an order goes. Repeating the same word changes nothing."""
+
+    def note(tx: Transaction) -> None:
+        order = tx.find(Order, body.order_id)
+        if order is None or order.attempt_id != agent.id:
+            raise errors.NotFound(f"there is no order {body.order_id}")
+        if order.ended:
+            return
+        instance = tx.load(Instance, order.instance_id)
+        ended = body.state != "running"
+        noted = replace(
+            order,
+            state=body.state if ended else "pending",
+            started=True,
+            stage=body.stage or order.stage,
+            done_bytes=body.done_bytes if body.done_bytes is not None else order.done_bytes,
+            total_bytes=body.total_bytes if body.total_bytes is not None else order.total_bytes,
+            exit_code=body.exit_code,
+            stdout=body.stdout or "",
+            stderr=body.stderr or "",
+            truncated=body.truncated,
+            error=body.error,
+            finished_at=tx.now if ended else None,
+        )
+        if order.kind == "snapshot" and body.state == "done":
+            # Only the commit ends a snapshot well.
+            return
+        tx.save(noted)
+        changed = _after(tx, instance, order, noted)
+        if changed != instance:
+            tx.save(replace(changed, pokes=instance.pokes + 1, next_action_at=tx.now))
+
+    deps.records.transact(note)
+    return Done()
+
+
+def _after(tx: Transaction, instance: Instance, before: Order, order: Order) -> Instance:
+    """What an order's progress means for its instance."""
+    if instance.attempt_id != order.attempt_id:
+        return instance
+    if order.kind == "snapshot" and order.state == "failed":
+        snapshot = tx.load(Snapshot, str(order.payload["snapshot_id"]))
+        tx.save(replace(snapshot, state="failed", problem=order.error or "the agent could not take it"))
+        tx.event(instance, "snapshot_failed", f"snapshot {snapshot.id}: {order.error}", "agent")
+        return replace(instance, pokes=instance.pokes + 1)
+    if order.kind == "restore":
+        return _after_restore(tx, instance, before, order)
+    if order.kind == "setup" and order.ended:
+        good = order.state == "done" and not order.exit_code
+        words = "the set-up command is done" if good else f"the set-up command failed ({order.error or order.exit_code})"
+        output = (order.stdout + order.stderr)[-4000:]
+        tx.event(instance, "setup", words, "agent", order_id=order.id, output=output)
+        if instance.state in (State.PROVISIONING, State.WAKING):
+            instance = _run(tx, instance)
+        return instance if good else replace(instance, failure=words)
+    return instance
+
+
+def _after_restore(tx: Transaction, instance: Instance, before: Order, order: Order) -> Instance:
+    if order.state == "failed":
+        tx.event(instance, "restore_failed", f"restore failed: {order.error}", "agent")
+        return replace(instance, pokes=instance.pokes + 1)
+    usable = order.stage == "usable" or order.state == "done"
+    if order.state == "done":
+        instance = replace(instance, restoring=False, clocks=replace(instance.clocks, restored_at=tx.now))
+        tx.event(instance, "restored", "every file is back", "agent")
+    if usable and before.stage != "usable" and instance.state is State.WAKING:
+        instance = _set_up_or_run(tx, instance, order.attempt_id)
+    return instance

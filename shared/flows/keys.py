@@ -1,0 +1,63 @@
+"""Secrets that follow from the master key: agents' secrets, the signature in attempt ids, instances' data keys."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import secrets
+
+from shared import errors
+from shared.deps import Deps
+from shared.settings import Settings
+from shared.store.base import Create
+
+
+def master_key(settings: Settings) -> bytes:
+    if settings.master_key is None:
+        raise errors.Unavailable("DUMONT_MASTER_KEY is not set")
+    return base64.b64decode(settings.master_key.get_secret_value())
+
+
+def _mac(settings: Settings, text: str) -> bytes:
+    return hmac.new(master_key(settings), text.encode(), hashlib.sha256).digest()
+
+
+def new_attempt_id(settings: Settings) -> str:
+    """Random, and signed: another deployment's labels in the same account do not verify here."""
+    body = secrets.token_hex(10)
+    return f"{body}{_mac(settings, 'attempt|' + body).hex()[:8]}"
+
+
+def is_our_attempt(settings: Settings, attempt_id: str) -> bool:
+    body, signature = attempt_id[:20], attempt_id[20:]
+    return hmac.compare_digest(_mac(settings, "attempt|" + body).hex()[:8].encode(), signature.encode())
+
+
+def agent_secret(settings: Settings, attempt_id: str) -> str:
+    """Derived, so that a create that had to wait can be sent later without the secret at rest."""
+    return _mac(settings, "agent|" + attempt_id).hex()
+
+
+def agent_secret_hash(settings: Settings, attempt_id: str) -> str:
+    return hashlib.sha256(agent_secret(settings, attempt_id).encode()).hexdigest()
+
+
+def new_data_key(settings: Settings, instance_id: str) -> Create:
+    """The write that gives an instance its snapshot key, wrapped by the master key."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    nonce = os.urandom(12)
+    wrapped = AESGCM(master_key(settings)).encrypt(nonce, os.urandom(32), instance_id.encode())
+    return Create("instance_keys", instance_id, {"wrapped": base64.b64encode(nonce + wrapped).decode()})
+
+
+def data_key(deps: Deps, instance_id: str) -> bytes:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    document = deps.store.get("instance_keys", instance_id)
+    if document is None:
+        raise errors.NotFound(f"instance {instance_id} has no snapshot key")
+    blob = base64.b64decode(document.data["wrapped"])
+    return AESGCM(master_key(deps.settings)).decrypt(blob[:12], blob[12:], instance_id.encode())

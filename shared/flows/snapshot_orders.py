@@ -1,0 +1,57 @@
+"""Ordering a snapshot from an instance's agent."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+
+from shared.domain.attempt import Attempt
+from shared.domain.instance import Instance
+from shared.domain.order import Order
+from shared.domain.snapshot import Snapshot
+from shared.store.records import Transaction
+
+ORDERS_KEPT = timedelta(days=7)
+
+
+def prefix_of(instance_id: str) -> str:
+    """Everything of one instance lies below this, and nothing else does."""
+    return f"instances/{instance_id}/"
+
+
+def order_snapshot(tx: Transaction, instance: Instance, attempt: Attempt, *, final: bool) -> Order:
+    """The records of one snapshot to be taken; saved with the transaction."""
+    snapshot_id = f"s-{uuid.uuid4().hex[:16]}"
+    parent = tx.find(Snapshot, instance.snapshot_id) if instance.snapshot_id else None
+    order = Order(
+        id=f"o-{uuid.uuid4().hex[:16]}",
+        instance_id=instance.id,
+        attempt_id=attempt.id,
+        kind="snapshot",
+        payload={
+            "snapshot_id": snapshot_id,
+            "prefix": prefix_of(instance.id),
+            "workspace": list(instance.spec.workspace),
+            "excludes": list(instance.spec.excludes),
+            "parent_manifest_key": parent.manifest_key if parent else None,
+            "final": final,
+        },
+        created_at=tx.now,
+        expires_at=tx.now + ORDERS_KEPT,
+    )
+    tx.save(order)
+    tx.save(
+        Snapshot(
+            id=snapshot_id,
+            instance_id=instance.id,
+            user_id=instance.user_id,
+            order_id=order.id,
+            state="pending",
+            created_at=tx.now,
+            epoch=uuid.uuid4().hex[:12],
+            manifest_key=f"m/{snapshot_id}",
+            parent_id=parent.id if parent else None,
+        )
+    )
+    tx.event(instance, "snapshot_ordered", f"snapshot {snapshot_id} was ordered", snapshot_id=snapshot_id)
+    return order

@@ -1,0 +1,41 @@
+"""The object storage's contract: S3, R2, B2 and Wasabi through one adapter, and a store in memory for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    key: str
+    size: int
+    """Bytes."""
+
+
+class ObjectStore(Protocol):
+    def put(self, key: str, body: bytes) -> None:
+        """Write a small object whole. Raises StorageError."""
+
+    def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+        """Read a range of an object. Raises ObjectNotFound, StorageError."""
+
+    def head(self, key: str) -> StoredObject:
+        """Raises ObjectNotFound, StorageError."""
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """Every object whose key starts with `prefix`, in key order, however many."""
+
+    def delete(self, key: str) -> None:
+        """Remove one object; one that is not there is fine."""
+
+    def delete_prefix(self, prefix: str) -> int:
+        """Remove every object below a prefix of at least 8 characters; how many were removed."""
+
+    def presign_put(self, key: str, expires_in: timedelta) -> str:
+        """A URL that can write exactly this key until it expires."""
+
+    def presign_get(self, key: str, expires_in: timedelta) -> str:
+        """A URL that can read exactly this key (ranges too) until it expires."""

@@ -1,0 +1,83 @@
+"""Every setting, by its environment name (`DUMONT_` before it). Units are in the names. Only the bootstrap reads them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="DUMONT_", extra="ignore")
+
+    env: Literal["production", "local"] = "production"
+    store: str = "sqlite:.local/dumont.db"
+    """`sqlite:PATH` or `firestore:PROJECT[/DATABASE]`."""
+    public_url: str = "http://127.0.0.1:8700"
+    """Where agents reach us, without /api/v1."""
+    agent_bundle_path: str = "agent.pyz"
+    master_key: SecretStr | None = None
+    """Base64 of 32 bytes: wraps instances' snapshot keys, signs attempt ids."""
+
+    jwt_private_key: SecretStr | None = None
+    """PEM of an Ed25519 key; only the auth function has it."""
+    jwt_public_keys: str = ""
+    """PEM public keys, one after another; the first signs."""
+    jwt_issuer: str = "dumont"
+    access_minutes: float = 15
+    refresh_days: float = 14
+    refresh_absolute_days: float = 30
+    trusted_hops: int = 1
+    """How many proxies before us append to X-Forwarded-For."""
+
+    oidc_mode: Literal["verify", "iam"] = "verify"
+    oidc_jwks_url: str = "https://www.googleapis.com/oauth2/v3/certs"
+    oidc_issuer: str = "https://accounts.google.com"
+    oidc_audience: str = ""
+    oidc_email: str = ""
+
+    vast_api_key: SecretStr | None = None
+    vast_url: str = "https://console.vast.ai"
+    vast_pace_scale: float = 1.0
+
+    s3_endpoint: str | None = None
+    s3_bucket: str = "dumont"
+    s3_region: str = "us-east-1"
+    s3_access_key: SecretStr | None = None
+    s3_secret_key: SecretStr | None = None
+    presign_s: float = 3600
+
+    heartbeat_s: float = 10
+    heartbeat_busy_s: float = 1
+    silence_after_s: float = 30
+    lease_s: float = 20
+    settle_s: float = 30
+    """How long a create whose answer was lost may take to show up at the provider."""
+    boot_deadline_s: float = 600
+    reservation_s: float = 1800
+    orphan_grace_s: float = 60
+    motion_interval_s: float = 3
+    sweep_budget_s: float = 50
+    time_scale: float = 1.0
+    """Multiplies deadlines and retry times; for tests and the local cloud."""
+    log_level: str = "INFO"
+
+    @model_validator(mode="after")
+    def refuse_development_defaults(self) -> Settings:
+        if self.env == "local":
+            return self
+        missing = [
+            f"DUMONT_{name.upper()}"
+            for name in ("master_key", "jwt_public_keys", "oidc_audience", "oidc_email")
+            if not getattr(self, name)
+        ]
+        if self.store.startswith("sqlite:"):
+            missing.append("DUMONT_STORE (SQLite is for one machine; set DUMONT_ENV=local or use firestore:PROJECT)")
+        if missing:
+            raise ValueError(f"not set for production: {', '.join(missing)}")
+        return self
+
+
+def load() -> Settings:
+    return Settings()

@@ -1,0 +1,53 @@
+"""Records to documents and back: frozen dataclasses above, plain JSON-like dicts below.
+
+Enums become their values, Decimals strings, durations seconds, tuples lists; times stay times. Reading is lenient:
+unknown fields are ignored and missing ones take their defaults, so old documents survive a new version.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import Enum
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+from shared.store.base import Data
+
+T = TypeVar("T")
+
+
+@cache
+def _adapter(cls: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(cls)
+
+
+def encode(record: Any) -> Data:
+    """A dataclass as a document."""
+    data = _plain(_adapter(type(record)).dump_python(record))
+    assert isinstance(data, dict)
+    return data
+
+
+def decode(cls: type[T], data: Data) -> T:
+    """A document as the dataclass it was made from."""
+    record: T = _adapter(cls).validate_python(data)
+    return record
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(v) for v in value]
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, datetime | str | int | float | bool) or value is None:
+        return value
+    raise TypeError(f"{type(value).__name__} cannot be stored")

@@ -1,0 +1,23 @@
+"""Every query the product makes. `infra/firestore.indexes.json` holds exactly the composite indexes these need."""
+
+from __future__ import annotations
+
+from shared.store.base import Shape
+
+DUE_INSTANCES = Shape("due_instances", "instances", order_by="next_action_at")
+INSTANCES_OF_USER = Shape("instances_of_user", "instances", ("user_id",), "created_at", descending=True)
+ATTEMPTS_OF_ROUND = Shape("attempts_of_round", "attempts", ("instance_id", "round"))
+OPEN_ATTEMPTS = Shape("open_attempts", "attempts", ("instance_id", "open"))
+EVENTS_OF_INSTANCE = Shape("events_of_instance", "events", ("instance_id",), "at", descending=True)
+ORDERS_PENDING = Shape("orders_pending", "orders", ("attempt_id", "state"))
+SNAPSHOTS_OF_INSTANCE = Shape("snapshots_of_instance", "snapshots", ("instance_id",), "created_at", descending=True)
+KEYS_OF_USER = Shape("keys_of_user", "keys", ("user_id",))
+USER_BY_EMAIL = Shape("user_by_email", "users", ("email",))
+SESSIONS_OF_FAMILY = Shape("sessions_of_family", "sessions", ("family",))
+EXPIRED_SESSIONS = Shape("expired_sessions", "sessions", (), "expires_at")
+EXPIRED_EVENTS = Shape("expired_events", "events", (), "expires_at")
+EXPIRED_ORDERS = Shape("expired_orders", "orders", (), "expires_at")
+EXPIRED_IDEMPOTENCY = Shape("expired_idempotency", "idempotency", (), "expires_at")
+RESERVED_INSTANCES = Shape("reserved_instances", "instances", (), "reserved_until")
+
+SHAPES: tuple[Shape, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Shape))

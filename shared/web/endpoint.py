@@ -1,0 +1,271 @@
+"""What stands between HTTP and a flow: who may call, body and query as models, one envelope, errors, request ids.
+
+A function's `main.py` declares its endpoints and joins them with `routes`, which gives the framework one real function.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Literal
+
+from flask import Request, Response
+from pydantic import BaseModel, ValidationError
+
+from shared import errors
+from shared.deps import Deps
+from shared.domain.attempt import Attempt
+from shared.domain.user import User
+from shared.store.base import Create
+from shared.web import auth
+from shared.web.errors import status_of
+from shared.web.logs import log, trace_of
+
+Caller = Literal["public", "user", "admin", "agent", "scheduler"]
+PREFIX = "/api/v1"
+MAX_BODY = 1 << 20
+MAX_DEPTH = 32
+IDEMPOTENCY_KEPT = timedelta(hours=48)
+
+
+@dataclass
+class Call:
+    """One request, checked. `body` and `query` are instances of the endpoint's models."""
+
+    request: Request
+    request_id: str
+    params: Mapping[str, str]
+    body: Any = None
+    query: Any = None
+    agent: Any = None
+    """The `Attempt` whose machine calls; only for agents' endpoints."""
+    idempotency_key: str | None = None
+    _user: User | None = None
+
+    @property
+    def user(self) -> User:
+        if self._user is None:
+            raise errors.Unauthenticated("log in first")
+        return self._user
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    method: str
+    path: str
+    caller: Caller
+    handler: Callable[[Call], Any]
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    success: int = 200
+    idempotent: bool = False
+    max_body: int = MAX_BODY
+    pattern: re.Pattern[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        form = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[A-Za-z0-9_-]{1,100})", re.escape(PREFIX + self.path))
+        object.__setattr__(self, "pattern", re.compile(form))
+
+
+def endpoint(
+    method: str,
+    path: str,
+    *,
+    caller: Caller,
+    body: type[BaseModel] | None = None,
+    query: type[BaseModel] | None = None,
+    success: int = 200,
+    idempotent: bool = False,
+    max_body: int = MAX_BODY,
+) -> Callable[[Callable[[Call], Any]], Endpoint]:
+    """Declare what a handler answers to. Paths are below /api/v1."""
+
+    def declare(handler: Callable[[Call], Any]) -> Endpoint:
+        return Endpoint(method, path, caller, handler, body, query, success, idempotent, max_body)
+
+    return declare
+
+
+def routes(*endpoints: Endpoint, deps: Callable[[], Deps]) -> Callable[[Request], Response]:
+    """One function for the framework, which wants a real function and hands it every path."""
+
+    def main(request: Request) -> Response:
+        started = time.perf_counter()
+        request_id = f"r-{uuid.uuid4().hex[:16]}"
+        trace = trace_of(request.headers)
+        allow: list[str] = []
+        try:
+            response = _dispatch(endpoints, request, request_id, deps, allow)
+        except errors.Error as error:
+            response = _error(status_of(error), error.code, error.message, request_id, error.details)
+            retry_after = getattr(error, "retry_after_s", None)
+            if retry_after is not None:
+                response.headers["Retry-After"] = str(max(1, round(retry_after)))
+            if allow:
+                response.headers["Allow"] = ", ".join(sorted(allow))
+        except Exception:
+            # The last resort: a bug. Its trace goes to the log once, its id to the caller.
+            log("ERROR", traceback.format_exc(), trace, request_id=request_id, path=request.path)
+            response = _error(500, "internal_error", "something broke on our side; quote the request id", request_id)
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["X-Request-Id"] = request_id
+        log(
+            "WARNING" if response.status_code >= 500 else "INFO",
+            f"{request.method} {request.path} {response.status_code}",
+            trace,
+            request_id=request_id,
+            status=response.status_code,
+            ms=round((time.perf_counter() - started) * 1000, 1),
+        )
+        return response
+
+    main.endpoints = endpoints  # type: ignore[attr-defined]
+    return main
+
+
+def _dispatch(
+    endpoints: tuple[Endpoint, ...], request: Request, request_id: str, deps: Callable[[], Deps], allow: list[str]
+) -> Response:
+    path = request.path.rstrip("/") or "/"
+    # A fixed path wins over one with a parameter.
+    matching = sorted(
+        ((e, m) for e in endpoints if (m := e.pattern.fullmatch(path))), key=lambda pair: len(pair[1].groupdict())
+    )
+    if not matching:
+        raise errors.NotFound(f"there is no {request.path}")
+    for one, match in matching:
+        if one.method == request.method:
+            return _answer(one, Call(request, request_id, match.groupdict()), deps)
+    allow += [one.method for one, _ in matching]
+    raise errors.MethodNotAllowed(f"{request.path} takes {', '.join(sorted(allow))}, not {request.method}")
+
+
+def _answer(one: Endpoint, call: Call, deps: Callable[[], Deps]) -> Response:
+    _authenticate(one, call, deps)
+    if one.query is not None:
+        call.query = _model(one.query, _query_of(call.request), "query")
+    raw = _body_of(one, call.request)
+    if one.body is not None:
+        call.body = _model(one.body, _parse(raw), "body")
+    if one.idempotent:
+        call.idempotency_key = _claim(call, raw, deps())
+    answer = one.handler(call)
+    if isinstance(answer, Response):
+        return answer
+    body = json.dumps({"success": True, "data": answer.model_dump(mode="json")}, ensure_ascii=False)
+    return Response(body, one.success, mimetype="application/json")
+
+
+def _authenticate(one: Endpoint, call: Call, deps: Callable[[], Deps]) -> None:
+    if one.caller == "public":
+        return
+    bearer = auth.bearer(call.request.headers)
+    if one.caller in ("user", "admin"):
+        call._user = auth.user_of(bearer, deps())
+        if one.caller == "admin" and not call._user.admin:
+            raise errors.Forbidden("only an administrator may do this")
+    elif one.caller == "agent":
+        attempt_id, _, secret = bearer.partition(".")
+        agent: Attempt = deps().agent_of(attempt_id, secret)
+        call.agent = agent
+    else:
+        auth.check_scheduler(bearer, deps().settings)
+
+
+def _query_of(request: Request) -> dict[str, str]:
+    repeated = [name for name, values in request.args.lists() if len(values) > 1]
+    if repeated:
+        raise errors.InvalidRequest(f"{repeated[0]} is given more than once")
+    return request.args.to_dict()
+
+
+def _body_of(one: Endpoint, request: Request) -> bytes:
+    length = request.content_length
+    if length is not None and length > one.max_body:
+        raise errors.BodyTooLarge(f"the body has {length} bytes; at most {one.max_body} are taken")
+    raw = request.get_data(cache=True) if length is not None else request.stream.read(one.max_body + 1)
+    if len(raw) > one.max_body:
+        raise errors.BodyTooLarge(f"the body is longer than {one.max_body} bytes")
+    if one.body is not None and request.mimetype != "application/json":
+        raise errors.UnsupportedMediaType("send Content-Type: application/json")
+    return raw
+
+
+def _parse(raw: bytes) -> Any:
+    def refuse(word: str) -> None:
+        raise errors.InvalidRequest(f"the body holds {word}, which is not JSON")
+
+    try:
+        value = json.loads(raw.decode("utf-8"), parse_constant=refuse)
+    except UnicodeDecodeError as error:
+        raise errors.InvalidRequest("the body is not UTF-8") from error
+    except RecursionError as error:
+        raise errors.InvalidRequest("the body is nested too deeply") from error
+    except ValueError as error:
+        raise errors.InvalidRequest(f"the body is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise errors.InvalidRequest("the body must be a JSON object")
+    if _depth(value) > MAX_DEPTH:
+        raise errors.InvalidRequest(f"the body is nested deeper than {MAX_DEPTH} levels")
+    return value
+
+
+def _depth(value: Any) -> int:
+    deepest, open_ = 0, [(value, 1)]
+    while open_:
+        item, depth = open_.pop()
+        deepest = max(deepest, depth)
+        if depth > MAX_DEPTH:
+            break
+        children = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+        open_ += [(child, depth + 1) for child in children]
+    return deepest
+
+
+def _model(cls: type[BaseModel], value: Any, where: str) -> BaseModel:
+    try:
+        return cls.model_validate(value)
+    except ValidationError as error:
+        fields = {".".join(str(p) for p in e["loc"]) or where: str(e["msg"]) for e in error.errors()}
+        words = "; ".join(f"{name}: {reason}" for name, reason in list(fields.items())[:5])
+        raise errors.InvalidRequest(words, fields=fields) from error
+
+
+def _claim(call: Call, raw: bytes, deps: Deps) -> str | None:
+    """The key under which this request's effect happens once; another body under the same key is refused."""
+    given = call.request.headers.get("Idempotency-Key")
+    if given is None:
+        return None
+    if not re.fullmatch(r"[\x21-\x7e]{1,200}", given):
+        raise errors.InvalidRequest("Idempotency-Key must be 1 to 200 printable characters without spaces")
+    whole = "\0".join((call.user.id, call.request.method, call.request.path, given))
+    key = hashlib.sha256(whole.encode()).hexdigest()
+    digest = hashlib.sha256(raw).hexdigest()
+    claim = {"user_id": call.user.id, "body": digest, "expires_at": deps.clock.now() + IDEMPOTENCY_KEPT}
+    known = deps.store.get("idempotency", key)
+    if known is None:
+        try:
+            deps.store.commit([Create("idempotency", key, claim)])
+        except errors.StoreConflict:
+            known = deps.store.get("idempotency", key)
+    if known is not None and known.data["body"] != digest:
+        raise errors.IdempotencyConflict("this Idempotency-Key was used with another body; use a new key")
+    return key
+
+
+def _error(
+    status: int, code: str, message: str, request_id: str, details: Mapping[str, Any] | None = None
+) -> Response:
+    error: dict[str, Any] = {"code": code, "message": message, "request_id": request_id}
+    if details:
+        error["details"] = details
+    body = json.dumps({"success": False, "error": error}, default=str, ensure_ascii=False)
+    return Response(body, int(status), mimetype="application/json")

@@ -1,0 +1,44 @@
+"""What every wire model shares: unknown fields are refused in requests, times are UTC ISO-8601."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Body(BaseModel):
+    """Something a client sends."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=False, frozen=True)
+
+
+class View(BaseModel):
+    """Something we answer."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Query(BaseModel):
+    """Parameters in the address."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PageQuery(Query):
+    limit: int = 50
+    cursor: str | None = None
+
+
+class Done(View):
+    """An answer that has nothing to say."""
+
+    done: bool = True
+
+
+class Report(View):
+    """What a sweep did."""
+
+    name: str
+    looked_at: int = 0
+    changed: int = 0
+    failed: int = 0
+    notes: list[str] = []

@@ -1,0 +1,228 @@
+"""Instances, as clients see and ask for them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from shared.wire.base import Body, PageQuery, Query, View
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+Path = Annotated[str, StringConstraints(pattern=r"^/[^\x00]*$", max_length=1000)]
+EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256)]
+Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
+Image = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][\w.\-/:@]*$", max_length=512)]
+
+
+class IdlePolicyBody(Body):
+    enabled: bool = True
+    idle_after_s: float = Field(default=180, ge=1, le=7 * 86400)
+    gpu_percent: float = Field(default=5, ge=0, le=100)
+    startup_grace_s: float = Field(default=120, ge=0, le=86400)
+    network_mbit: float = Field(default=1, ge=0)
+    disk_mb_s: float = Field(default=5, ge=0)
+    watch_ports: bool = True
+    heartbeat_file: Path | None = None
+
+
+class ProvisionRequest(Body):
+    name: Name | None = None
+    gpu_name: str | None = Field(default=None, min_length=1, max_length=100)
+    gpu_count: int = Field(default=1, ge=1, le=16)
+    min_vram_gb: float = Field(default=0, ge=0, le=10_000)
+    disk_gib: float = Field(default=20, ge=8, le=16_000)
+    max_usd_per_hour: Decimal | None = Field(default=None, gt=0, le=1000)
+    min_reliability: float = Field(default=0.9, ge=0, le=1)
+    regions: list[Country] = Field(default_factory=list, max_length=50)
+    providers: list[Literal["vast"]] = Field(default_factory=list, max_length=10)
+    image: Image = "pytorch/pytorch:2.4.0-cuda12.4-cudnn9-runtime"
+    env: dict[EnvName, Annotated[str, Field(max_length=4096)]] = Field(default_factory=dict, max_length=64)
+    ports: list[Annotated[int, Field(ge=1, le=65535)]] = Field(default_factory=list, max_length=32)
+    workspace: list[Path] = Field(default=["/workspace"], min_length=1, max_length=16)
+    excludes: list[Annotated[str, Field(min_length=1, max_length=500)]] = Field(default_factory=list, max_length=200)
+    setup: str | None = Field(default=None, max_length=16_384)
+    idle_policy: IdlePolicyBody = IdlePolicyBody()
+    labels: dict[Annotated[str, Field(max_length=63)], Annotated[str, Field(max_length=200)]] = Field(
+        default_factory=dict, max_length=32
+    )
+    strategy: Literal["race"] = "race"
+    width: int = Field(default=5, ge=1, le=5)
+    max_attempts: int = Field(default=10, ge=1, le=50)
+
+
+class WaitQuery(Query):
+    wait: float = Field(default=25, ge=0, le=50)
+    """How many seconds to wait for a resting state before answering with what is."""
+
+
+class ListQuery(PageQuery):
+    limit: int = Field(default=50, ge=1, le=200)
+    all: bool = False
+    """Destroyed ones too."""
+
+
+class GetQuery(Query):
+    wait: float = Field(default=0, ge=0, le=50)
+    """Wait this long for a resting state."""
+
+
+class ListSnapshotsQuery(PageQuery):
+    limit: int = Field(default=50, ge=1, le=200)
+
+
+class EventsQuery(PageQuery):
+    limit: int = Field(default=100, ge=1, le=500)
+
+
+class Patch(Body):
+    """What is not named stays."""
+
+    name: Name | None = None
+    idle_policy: IdlePolicyBody | None = None
+    keep_awake_s: float | None = Field(default=None, ge=0, le=30 * 86400)
+    """From now; 0 ends a keep-awake."""
+    labels: dict[str, str] | None = Field(default=None, max_length=32)
+
+
+class ExecRequest(Body):
+    command: list[Annotated[str, Field(max_length=32_768)]] = Field(min_length=1, max_length=256)
+    """An argument vector; no shell is involved unless you name one."""
+    stdin: str | None = Field(default=None, max_length=262_144)
+    cwd: str | None = Field(default=None, max_length=1000)
+    env: dict[EnvName, str] = Field(default_factory=dict, max_length=64)
+    timeout_s: float = Field(default=60, gt=0, le=86_400)
+
+
+class ExecView(View):
+    id: str
+    state: str
+    """pending, running, done or failed."""
+    exit_code: int | None = None
+    stdout: str = ""
+    stderr: str = ""
+    truncated: bool = False
+    error: str | None = None
+
+
+class MachineView(View):
+    provider: str
+    machine_id: str
+    host_id: str
+    gpu_name: str
+    gpu_count: int
+    usd_per_hour: Decimal
+    region: str
+    ssh_host: str | None
+    ssh_port: int | None
+    ports: dict[str, int]
+
+
+class ReceiptView(View):
+    requested_at: datetime
+    confirmed_at: datetime | None
+    usd: Decimal
+
+
+class AttemptView(View):
+    id: str
+    round: int
+    provider: str
+    host_id: str
+    offer_machine_id: str
+    machine_id: str | None
+    gpu_name: str
+    gpu_count: int
+    usd_per_hour: Decimal
+    region: str
+    stage: str
+    outcome: str | None
+    why: str | None
+    opened_at: datetime
+    created_at: datetime | None
+    adopted_at: datetime | None
+    receipt: ReceiptView | None
+
+
+class ClocksView(View):
+    asked_at: datetime | None
+    first_answer_at: datetime | None
+    usable_at: datetime | None
+    restored_at: datetime | None
+    ready_reported_at: datetime | None
+
+
+class InstanceView(View):
+    id: str
+    name: str
+    state: str
+    resting: bool
+    created_at: datetime
+    entered_at: datetime
+    need: dict[str, Any]
+    spec: dict[str, Any]
+    idle_policy: dict[str, Any]
+    labels: dict[str, str]
+    machine: MachineView | None
+    last_host_id: str | None
+    snapshot_id: str | None
+    clocks: ClocksView
+    idle_since: datetime | None
+    why: str
+    """The agent's judgement of idleness, in words."""
+    hibernate_at: datetime | None
+    keep_awake_until: datetime | None
+    reserved_until: datetime | None
+    failure: str | None
+    restoring: bool
+    attempts: list[AttemptView] = []
+    """Of the newest round, and every one whose machine is not proven gone; empty in lists."""
+    can: dict[str, bool]
+    """Which actions this state allows."""
+
+
+class InstanceList(View):
+    instances: list[InstanceView]
+    next_cursor: str | None
+
+
+class EventView(View):
+    id: str
+    at: datetime
+    kind: str
+    message: str
+    actor: str
+    details: dict[str, Any]
+
+
+class EventList(View):
+    events: list[EventView]
+    next_cursor: str | None
+
+
+class SnapshotView(View):
+    id: str
+    state: str
+    created_at: datetime
+    files: int
+    bytes: int
+    stored_bytes: int
+    seconds: float
+    torn: list[str]
+    unreadable: list[str]
+    newest: bool
+
+
+class SnapshotList(View):
+    snapshots: list[SnapshotView]
+    next_cursor: str | None
+
+
+class SshKeysBody(Body):
+    ssh_keys: list[Annotated[str, Field(max_length=2000)]] = Field(max_length=20)
+
+
+class SshKeysView(View):
+    ssh_keys: list[str]
