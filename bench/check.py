@@ -1,0 +1,38 @@
+"""Everything that reads the code without running it, as one JSON line at the end.
+
+    make check
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.report import finish
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+CODE = ("shared", "functions", "agent", "cli", "local", "infra", "bench")
+CHECKS: dict[str, list[str]] = {
+    "ruff": [str(BIN / "ruff"), "check", "."],
+    "mypy": [str(BIN / "mypy"), *CODE],
+    "imports": [str(BIN / "lint-imports")],
+    "openapi": [sys.executable, "-m", "infra.openapi", "--check"],
+    "indexes": [sys.executable, "-m", "infra.indexes", "--check"],
+    "lifecycle": [sys.executable, "-m", "infra.lifecycle", "--check"],
+    "cli_docs": [sys.executable, "-m", "cli.docs", "--check"],
+}
+
+
+def main() -> None:
+    passed = {}
+    for name, command in CHECKS.items():
+        sys.stdout.write(f"== {name}\n")
+        sys.stdout.flush()
+        passed[name] = subprocess.run(command, cwd=ROOT).returncode == 0
+    finish("check", dict(passed), dict.fromkeys(passed, True), all(passed.values()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""provision: a new instance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.context import as_json, client, wait_until
+from cli.render import Duration, clocks, lanes, money, out
+
+
+def pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
+    """K=V words as a mapping."""
+    for value in values:
+        if "=" not in value:
+            raise click.BadParameter(f"{value!r} is not NAME=VALUE", param_hint=option)
+    return dict(value.split("=", 1) for value in values)
+
+
+@click.command()
+@click.option("--gpu", help="GPU model, such as 'RTX 4090'.")
+@click.option("--count", type=int, default=1, show_default=True, help="GPUs.")
+@click.option("--min-vram", type=float, default=0, help="GB on each GPU.")
+@click.option("--disk", type=float, default=20, show_default=True, help="GiB.")
+@click.option("--max-price", type=float, help="Dollars an hour, at most.")
+@click.option("--min-reliability", type=float, default=0.9, show_default=True)
+@click.option("--region", multiple=True, help="Country code, such as US; may be repeated.")
+@click.option("--provider", multiple=True)
+@click.option("--image", help="Docker image.")
+@click.option("--env", multiple=True, metavar="K=V")
+@click.option("--port", type=int, multiple=True, help="A port to open.")
+@click.option("--workspace", multiple=True, help="A folder to keep; default /workspace.")
+@click.option("--exclude", multiple=True, help="What a snapshot leaves out, as in .gitignore.")
+@click.option("--setup", help="A shell command for a fresh machine.")
+@click.option("--setup-file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--idle-after", type=Duration(), default="3m", show_default=True, help="Hibernate after idling so long.")
+@click.option("--startup-grace", type=Duration(), default="2m", show_default=True)
+@click.option("--no-hibernate", is_flag=True, help="Never hibernate by idleness.")
+@click.option("--label", multiple=True, metavar="K=V")
+@click.option("--width", type=int, default=5, show_default=True, help="Machines that race at once.")
+@click.option("--max-attempts", type=int, default=10, show_default=True)
+@click.option("--name")
+@click.option("--wait/--no-wait", default=True, show_default=True)
+@click.option("--timeout", type=Duration(), default="15m", show_default=True)
+def provision(**given: Any) -> None:
+    """Rent a GPU: several machines race, the first that is really ready is kept."""
+    setup = given["setup"] or (given["setup_file"].read_text() if given["setup_file"] else None)
+    body: dict[str, Any] = {
+        "name": given["name"],
+        "gpu_name": given["gpu"],
+        "gpu_count": given["count"],
+        "min_vram_gb": given["min_vram"],
+        "disk_gib": given["disk"],
+        "max_usd_per_hour": given["max_price"],
+        "min_reliability": given["min_reliability"],
+        "regions": list(given["region"]),
+        "providers": list(given["provider"]),
+        "env": pairs(given["env"], "--env"),
+        "ports": list(given["port"]),
+        "excludes": list(given["exclude"]),
+        "setup": setup,
+        "idle_policy": {
+            "enabled": not given["no_hibernate"],
+            "idle_after_s": given["idle_after"],
+            "startup_grace_s": given["startup_grace"],
+        },
+        "labels": pairs(given["label"], "--label"),
+        "width": given["width"],
+        "max_attempts": given["max_attempts"],
+    }
+    if given["image"]:
+        body["image"] = given["image"]
+    if given["workspace"]:
+        body["workspace"] = list(given["workspace"])
+    api = client()
+    instance = api.post("/instances/provision", body, key=True, wait=0 if not given["wait"] else 1)
+    if given["wait"]:
+        instance = wait_until(
+            api, instance, lambda i: bool(i["resting"]), given["timeout"],
+            lambda i: [f"{i['name']} is {i['state']}", *lanes(i)],
+        )
+    if as_json():
+        out(instance)
+    else:
+        for line in lanes(instance):
+            click.echo(line)
+        click.echo(_words(instance))
+    if instance["state"] == "failed":
+        raise click.exceptions.Exit(6)
+
+
+def _words(instance: dict[str, Any]) -> str:
+    machine = instance["machine"]
+    if instance["state"] == "running" and machine:
+        ready = clocks(instance)["usable_s"]
+        return (
+            f"{instance['name']} ({instance['id']}) runs on {machine['gpu_count']}x {machine['gpu_name']} at "
+            f"{money(machine['usd_per_hour'])}, ready after {ready:.1f} s"
+        )
+    return f"{instance['name']} ({instance['id']}) is {instance['state']}" + (
+        f": {instance['failure']}" if instance["failure"] else ""
+    )
