@@ -87,7 +87,7 @@ class Watch:
 
 
 class Counters:
-    """Rates of network, disk and terminals from /proc; on a machine shared with others they say nothing and stay None."""
+    """Rates of network, disk and terminals from /proc; None on a machine shared with others, where they say nothing."""
 
     def __init__(self, shared_host: bool) -> None:
         self._shared = shared_host

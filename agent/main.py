@@ -211,5 +211,3 @@ def main() -> int:
 
 if __name__ == "__main__":
     sys.exit(main())
-
-

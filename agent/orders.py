@@ -165,8 +165,13 @@ class Orders:
         def usable(done: int, total: int) -> None:
             self._api.post(
                 "/agent/results",
-                {"order_id": order["id"], "state": "running", "stage": "usable", "done_bytes": done,
-                 "total_bytes": total},
+                {
+                    "order_id": order["id"],
+                    "state": "running",
+                    "stage": "usable",
+                    "done_bytes": done,
+                    "total_bytes": total,
+                },
                 tries=None,
             )
 
@@ -186,32 +191,36 @@ def run(command: list[str], stdin: str | None, cwd: str, env: dict[str, str], ti
     """Run a command; its output up to a limit, and its end. A time-out ends the whole process group."""
     try:
         process = subprocess.Popen(
-            command, cwd=cwd, env=env, start_new_session=True,
+            command,
+            cwd=cwd,
+            env=env,
+            start_new_session=True,
             stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
     except (OSError, ValueError) as error:
         return {"state": "failed", "exit_code": 127, "error": f"cannot run {command[0]!r}: {error}"[:1900]}
     outputs: list[_Output] = [_Output(process.stdout), _Output(process.stderr)]
     feeder = threading.Thread(target=_feed, args=(process, stdin), daemon=True)
     feeder.start()
-    error = None
+    problem = None
     try:
         process.wait(timeout_s)
     except subprocess.TimeoutExpired:
-        error = f"timed out after {timeout_s:g} s"
+        problem = f"timed out after {timeout_s:g} s"
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     for output in outputs:
         # A child in the background may hold the pipe open for ever; what came by now is what there is.
         output.thread.join(2.0)
     return {
-        "state": "failed" if error else "done",
-        "exit_code": 124 if error else process.returncode,
+        "state": "failed" if problem else "done",
+        "exit_code": 124 if problem else process.returncode,
         "stdout": outputs[0].text(),
         "stderr": outputs[1].text(),
         "truncated": any(output.truncated for output in outputs),
-        "error": error,
+        "error": problem,
     }
 
 

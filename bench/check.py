@@ -1,6 +1,6 @@
 """Everything that reads the code without running it, as one JSON line at the end.
 
-    make check
+make check
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ BIN = Path(sys.executable).parent
 CODE = ("shared", "functions", "agent", "cli", "local", "infra", "bench")
 CHECKS: dict[str, list[str]] = {
     "ruff": [str(BIN / "ruff"), "check", "."],
+    "format": [str(BIN / "ruff"), "format", "--check", "-q", "."],
     "mypy": [str(BIN / "mypy"), *CODE],
     "imports": [str(BIN / "lint-imports")],
     "openapi": [sys.executable, "-m", "infra.openapi", "--check"],

@@ -1,8 +1,8 @@
 """Run one bench or smoke by its name.
 
-    make smoke            the main job
-    make smoke NAME=x     bench/smoke_x.py
-    make bench NAME=x     bench/x.py
+make smoke            the main job
+make smoke NAME=x     bench/smoke_x.py
+make bench NAME=x     bench/x.py
 """
 
 from __future__ import annotations

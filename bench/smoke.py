@@ -1,6 +1,6 @@
 """The main job on a fresh local cloud, through the command line: provision, work, idle, wake elsewhere, destroy.
 
-    make smoke
+make smoke
 """
 
 from __future__ import annotations
@@ -22,8 +22,14 @@ GPU = "RTX 4090"
 FILES, BYTES = 5_000, 200_000_000
 IDLE_AFTER = "4s"
 GOALS = {
-    "files": f">= {FILES}", "bytes": f">= {BYTES}", "ready_noticed_s": "<= 0.3", "files_identical": True,
-    "woke_on_other_host": True, "hibernated_by_idleness": True, "machines_left": 0, "objects_left": 0,
+    "files": f">= {FILES}",
+    "bytes": f">= {BYTES}",
+    "ready_noticed_s": "<= 0.3",
+    "files_identical": True,
+    "woke_on_other_host": True,
+    "hibernated_by_idleness": True,
+    "machines_left": 0,
+    "objects_left": 0,
 }
 
 MAKE_TREE = r"""
@@ -83,15 +89,26 @@ class Terminal:
     """The command line, as its user types it."""
 
     def __init__(self, cloud: Embedded, home: Path) -> None:
-        self._env = {**os.environ, "HOME": str(home), "PYTHONPATH": str(ROOT), "DUMONT_API_URL": cloud.state["api_url"],
-                     "DUMONT_EMAIL": cloud.state["demo"]["email"], "DUMONT_PASSWORD": cloud.state["demo"]["password"]}
+        self._env = {
+            **os.environ,
+            "HOME": str(home),
+            "PYTHONPATH": str(ROOT),
+            "DUMONT_API_URL": cloud.state["api_url"],
+            "DUMONT_EMAIL": cloud.state["demo"]["email"],
+            "DUMONT_PASSWORD": cloud.state["demo"]["password"],
+        }
         self._env.pop("XDG_CONFIG_HOME", None)
 
     def run(self, *words: str, stdin: str | None = None) -> dict[str, Any]:
         """The answer of `dumont --json WORDS`. Raises RuntimeError when it failed."""
         done = subprocess.run(
-            [sys.executable, "-m", "cli", "--json", *words], env=self._env, cwd=ROOT, capture_output=True, text=True,
-            input=stdin, timeout=300,
+            [sys.executable, "-m", "cli", "--json", *words],
+            env=self._env,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            input=stdin,
+            timeout=300,
         )
         if done.returncode != 0:
             raise RuntimeError(f"dumont {' '.join(words)} exited {done.returncode}: {done.stderr}{done.stdout[-2000:]}")
@@ -180,9 +197,14 @@ def main() -> None:
         except RuntimeError as error:
             finish("smoke", {"error": str(error)}, GOALS, ok=False)
     ok = (
-        figures["files_identical"] and figures["woke_on_other_host"] and figures["hibernated_by_idleness"]
-        and figures["machines_left"] == 0 and figures["objects_left"] == 0 and figures["files"] >= FILES
-        and figures["bytes"] >= BYTES and figures["ready_noticed_s"] <= 0.3
+        figures["files_identical"]
+        and figures["woke_on_other_host"]
+        and figures["hibernated_by_idleness"]
+        and figures["machines_left"] == 0
+        and figures["objects_left"] == 0
+        and figures["files"] >= FILES
+        and figures["bytes"] >= BYTES
+        and figures["ready_noticed_s"] <= 0.3
     )
     finish("smoke", figures, GOALS, ok)
 

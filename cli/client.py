@@ -71,8 +71,11 @@ class Client:
                 continue
             error_body = answer.get("error") or {}
             raise ApiError(
-                status, error_body.get("code", "error"), error_body.get("message", f"HTTP {status}"),
-                error_body.get("request_id"), error_body.get("details"),
+                status,
+                error_body.get("code", "error"),
+                error_body.get("message", f"HTTP {status}"),
+                error_body.get("request_id"),
+                error_body.get("details"),
             )
 
     def _exchange(

@@ -42,7 +42,8 @@ def find(api: Client, name: str) -> dict[str, Any]:
     if len(found) > 1:
         ids = ", ".join(i["id"] for i in found)
         raise ApiError(409, "conflict", f"{len(found)} instances are named {name}: {ids}; use an id")
-    return found[0]
+    one: dict[str, Any] = found[0]
+    return one
 
 
 def wait_until(

@@ -37,8 +37,16 @@ EXITS = """Exit codes: 0 done, 1 error, 2 wrong usage, 3 not logged in or not al
 `exec` gives the command's own exit code."""
 
 EXIT = {
-    "unauthenticated": 3, "forbidden": 3, "not_found": 4, "conflict": 5, "illegal_transition": 5,
-    "idempotency_conflict": 5, "no_capacity": 6, "provider_error": 6, "provider_rejected": 6, "provider_busy": 6,
+    "unauthenticated": 3,
+    "forbidden": 3,
+    "not_found": 4,
+    "conflict": 5,
+    "illegal_transition": 5,
+    "idempotency_conflict": 5,
+    "no_capacity": 6,
+    "provider_error": 6,
+    "provider_rejected": 6,
+    "provider_busy": 6,
     "invalid_request": 2,
 }
 HINT = {

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -47,7 +47,7 @@ def moment(text: str | None) -> datetime | None:
 
 def since(text: str | None) -> str:
     at = moment(text)
-    return span((datetime.now(timezone.utc) - at).total_seconds()) if at else "-"
+    return span((datetime.now(UTC) - at).total_seconds()) if at else "-"
 
 
 def table(rows: list[list[str]], head: list[str]) -> None:
@@ -56,7 +56,7 @@ def table(rows: list[list[str]], head: list[str]) -> None:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[float]):
     """90s, 3m, 2h, 1d, or plain seconds."""
 
     name = "duration"

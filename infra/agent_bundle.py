@@ -1,6 +1,6 @@
 """Build the agent as one file: its code, the wheels it needs for each Python, and a start that unpacks them once.
 
-    python -m infra.agent_bundle build/agent.pyz [--abi 3.11 --abi 3.12 | --abi all]
+python -m infra.agent_bundle build/agent.pyz [--abi 3.11 --abi 3.12 | --abi all]
 """
 
 from __future__ import annotations
@@ -17,8 +17,13 @@ ABIS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 WHEELS = ("cryptography==50.0.2", "cffi", "pycparser")
 ZSTD = "backports.zstd"
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux2014_x86_64", "manylinux_2_17_x86_64")
-CODE = ("agent/**/*.py", "shared/__init__.py", "shared/errors.py", "shared/domain/__init__.py",
-        "shared/domain/snapshot.py")
+CODE = (
+    "agent/**/*.py",
+    "shared/__init__.py",
+    "shared/errors.py",
+    "shared/domain/__init__.py",
+    "shared/domain/snapshot.py",
+)
 
 START = '''\
 """Unpack the wheels that fit this Python, once, and start the agent."""
@@ -61,8 +66,21 @@ def wheels(abi: str, cache: Path) -> list[Path]:
         needed = [*WHEELS, *([] if abi == "3.14" else [ZSTD])]
         platforms = [word for platform in PLATFORMS for word in ("--platform", platform)]
         subprocess.run(
-            [sys.executable, "-m", "pip", "download", "-q", "--only-binary=:all:", "--no-deps", "--dest", str(part),
-             "--python-version", abi, *platforms, *needed],
+            [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "-q",
+                "--only-binary=:all:",
+                "--no-deps",
+                "--dest",
+                str(part),
+                "--python-version",
+                abi,
+                *platforms,
+                *needed,
+            ],
             check=True,
         )
         part.rename(folder)

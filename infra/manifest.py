@@ -6,7 +6,7 @@ import importlib
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict
@@ -18,6 +18,8 @@ FILE = ROOT / "infra" / "functions.yaml"
 class Route(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
+    id: str
+    """What the call is named in OpenAPI and in generated clients."""
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
     path: str
     caller: Literal["public", "user", "admin", "agent", "scheduler"]
@@ -62,6 +64,6 @@ def load() -> dict[str, Function]:
 def model(name: str) -> type[BaseModel]:
     """A wire model by its name in the manifest, such as `auth.LoginRequest`."""
     module, _, attribute = name.partition(".")
-    found: Any = getattr(importlib.import_module(f"shared.wire.{module}"), attribute)
+    found: type[BaseModel] = getattr(importlib.import_module(f"shared.wire.{module}"), attribute)
     assert issubclass(found, BaseModel)
     return found

@@ -63,12 +63,20 @@ class Control:
 
     async def hosts(self, request: web.Request) -> web.Response:
         taken = {rented.offer["id"] for rented in self._vast.rented.values()}
-        return web.json_response([
-            {"machine_id": o["machine_id"], "host_id": o["host_id"], "gpu_name": o["gpu_name"],
-             "num_gpus": o["num_gpus"], "rented": o["id"] in taken, "dud": bool(o["_dud"]),
-             "sold_out": o["machine_id"] in self._vast.sold_out}
-            for o in self._vast.offers.values()
-        ])
+        return web.json_response(
+            [
+                {
+                    "machine_id": o["machine_id"],
+                    "host_id": o["host_id"],
+                    "gpu_name": o["gpu_name"],
+                    "num_gpus": o["num_gpus"],
+                    "rented": o["id"] in taken,
+                    "dud": bool(o["_dud"]),
+                    "sold_out": o["machine_id"] in self._vast.sold_out,
+                }
+                for o in self._vast.offers.values()
+            ]
+        )
 
     async def requests(self, request: web.Request) -> web.Response:
         part = request.query.get("path", "")
@@ -78,8 +86,16 @@ class Control:
         now, bills = time.time(), []
         for rented in self._vast.bills.values():
             gpu, storage = rented.usd(now)
-            bills.append({"id": rented.id, "label": rented.label, "usd_gpu": str(gpu), "usd_storage": str(storage),
-                          "created_at": rented.created_at, "destroyed_at": rented.destroyed_at})
+            bills.append(
+                {
+                    "id": rented.id,
+                    "label": rented.label,
+                    "usd_gpu": str(gpu),
+                    "usd_storage": str(storage),
+                    "created_at": rented.created_at,
+                    "destroyed_at": rented.destroyed_at,
+                }
+            )
         return web.json_response(bills)
 
     async def load(self, request: web.Request) -> web.Response:
@@ -120,8 +136,12 @@ class Control:
         body = await request.json()
         if body.get("kind") not in KINDS:
             raise web.HTTPBadRequest(text=f"kind is one of {', '.join(KINDS)}")
-        fault = {"endpoint": body.get("endpoint", "any"), "kind": body["kind"], "count": int(body.get("count", 1)),
-                 "seconds": float(body.get("seconds", 120))}
+        fault = {
+            "endpoint": body.get("endpoint", "any"),
+            "kind": body["kind"],
+            "count": int(body.get("count", 1)),
+            "seconds": float(body.get("seconds", 120)),
+        }
         self._vast.faults.append(fault)
         return web.json_response(fault)
 

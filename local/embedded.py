@@ -29,7 +29,9 @@ class Embedded:
     def control(self, method: str, path: str, body: Any = None) -> Any:
         """Call the control API of the simulated market."""
         request = urllib.request.Request(
-            self.state["control_url"] + path, method=method, headers={"Content-Type": "application/json"},
+            self.state["control_url"] + path,
+            method=method,
+            headers={"Content-Type": "application/json"},
             data=None if body is None else json.dumps(body).encode(),
         )
         with urllib.request.urlopen(request, timeout=60) as answer:
@@ -42,8 +44,12 @@ class Embedded:
 
         s3 = self.state["s3"]
         client = boto3.client(
-            "s3", endpoint_url=s3["endpoint"], aws_access_key_id=s3["access_key"], region_name="us-east-1",
-            aws_secret_access_key=s3["secret_key"], config=Config(s3={"addressing_style": "path"}),
+            "s3",
+            endpoint_url=s3["endpoint"],
+            aws_access_key_id=s3["access_key"],
+            region_name="us-east-1",
+            aws_secret_access_key=s3["secret_key"],
+            config=Config(s3={"addressing_style": "path"}),
         )
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=s3["bucket"])
         return [item["Key"] for page in pages for item in page.get("Contents", [])]
@@ -54,10 +60,22 @@ def running(scenario: str = "quick", tick_s: float = 3.0) -> Iterator[Embedded]:
     """Start, yield, stop. What its processes logged is printed when it does not start."""
     with tempfile.TemporaryDirectory(prefix="dumont-") as name:
         folder = Path(name) / "cloud"
-        command = [sys.executable, "-m", "local.up", "--dir", str(folder), "--tick-s", str(tick_s),
-                   "--scenario", str(ROOT / "local" / "scenarios" / f"{scenario}.json")]
+        command = [
+            sys.executable,
+            "-m",
+            "local.up",
+            "--dir",
+            str(folder),
+            "--tick-s",
+            str(tick_s),
+            "--scenario",
+            str(ROOT / "local" / "scenarios" / f"{scenario}.json"),
+        ]
         process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            command,
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
             start_new_session=True,
         )
         try:

@@ -104,6 +104,8 @@ class Gateway:
 def _error(status: int, code: str, message: str) -> web.Response:
     body = {"success": False, "error": {"code": code, "message": message, "request_id": "gateway"}}
     return web.Response(
-        status=status, body=json.dumps(body).encode(), content_type="application/json",
+        status=status,
+        body=json.dumps(body).encode(),
+        content_type="application/json",
         headers={"Cache-Control": "no-store"},
     )

@@ -54,17 +54,39 @@ class Machine:
 
     def write_gpu(self) -> None:
         """What nvidia-smi prints, rendered ahead: reading a file is all that a query costs."""
-        names = ["index", "name", "uuid", "memory.total|MiB", "memory.used|MiB", "memory.free|MiB",
-                 "utilization.gpu|%", "temperature.gpu", "driver_version", "power.draw|W"]
+        names = [
+            "index",
+            "name",
+            "uuid",
+            "memory.total|MiB",
+            "memory.used|MiB",
+            "memory.free|MiB",
+            "utilization.gpu|%",
+            "temperature.gpu",
+            "driver_version",
+            "power.draw|W",
+        ]
         full = f"NVIDIA GeForce {self.gpu_name}" if self.gpu_name.startswith("RTX") else f"NVIDIA {self.gpu_name}"
         used, busy = round(self.load["memory_mib"]), round(self.load["gpu"])
         rows, table, cards = ["\t".join(names)], [], []
         for index in range(self.gpu_count):
             uuid = f"GPU-{index:08x}-dumo-ntlo-cal0-{abs(hash(str(self.dir))) % 10**12:012d}"
-            values = [index, full, uuid, self.memory_mib, used, self.memory_mib - used, busy, 35 + busy // 3, DRIVER,
-                      20 + busy * 4]
+            values = [
+                index,
+                full,
+                uuid,
+                self.memory_mib,
+                used,
+                self.memory_mib - used,
+                busy,
+                35 + busy // 3,
+                DRIVER,
+                20 + busy * 4,
+            ]
             rows.append("\t".join(map(str, values)))
-            table.append(f"|   {index}  {full:<32} | {used:>7}MiB / {self.memory_mib:>6}MiB | {busy:>6}%      Default |")
+            table.append(
+                f"|   {index}  {full:<32} | {used:>7}MiB / {self.memory_mib:>6}MiB | {busy:>6}%      Default |"
+            )
             cards.append(f"GPU {index}: {full} (UUID: {uuid})")
         line = "+" + "-" * 77 + "+"
         head = f"| NVIDIA-SMI {DRIVER:<18} Driver Version: {DRIVER:<14} CUDA Version: {CUDA:<8} |"
@@ -90,8 +112,13 @@ class Machine:
         """Run the start script, in a process group of its own."""
         with open(self.dir / "logs" / "onstart.log", "ab") as log:
             self.process = subprocess.Popen(
-                ["bash", "-c", self.onstart], cwd=self.dir / "root" / "workspace", env=self.environment(),
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                ["bash", "-c", self.onstart],
+                cwd=self.dir / "root" / "workspace",
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         self.groups.add(self.process.pid)
 
@@ -117,16 +144,27 @@ class Machine:
                 return any(line.split()[:2] == given for line in file.read_bytes().splitlines())
 
         self.server = await asyncssh.listen(
-            "127.0.0.1", self.ports[22], server_factory=Server, server_host_keys=[str(key_file)],
-            process_factory=self._session, sftp_factory=True, allow_scp=True, encoding=None,
+            "127.0.0.1",
+            self.ports[22],
+            server_factory=Server,
+            server_host_keys=[str(key_file)],
+            process_factory=self._session,
+            sftp_factory=True,
+            allow_scp=True,
+            encoding=None,
         )
 
     async def _session(self, session: Any) -> None:
         command = session.command
         arguments = ["bash", "-c", command] if command else ["bash", "-l"]
         child = await asyncio.create_subprocess_exec(
-            *arguments, cwd=self.dir / "root" / "workspace", env=self.environment(), start_new_session=True,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            *arguments,
+            cwd=self.dir / "root" / "workspace",
+            env=self.environment(),
+            start_new_session=True,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
         )
         self.groups.add(child.pid)
         await session.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)

@@ -27,14 +27,21 @@ def jwks(private_key: Any) -> dict[str, Any]:
 
 def token(private_key: Any) -> str:
     now = int(time.time())
-    claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "scheduler", "email": EMAIL, "email_verified": True,
-              "iat": now, "exp": now + 600}
+    claims = {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "sub": "scheduler",
+        "email": EMAIL,
+        "email_verified": True,
+        "iat": now,
+        "exp": now + 600,
+    }
     return jwt.encode(claims, private_key, algorithm="RS256", headers={"kid": "local"})
 
 
 def every_s(schedule: str) -> float:
     """The interval of the two forms of cron lines we use: every minute, every n minutes."""
-    minute = schedule.split()[0]
+    minute = schedule.split(maxsplit=1)[0]
     if minute == "*":
         return 60.0
     if minute.startswith("*/"):
@@ -47,7 +54,9 @@ async def run(functions: dict[str, Function], base_url: str, private_key: Any, t
     scale = tick_s / 60.0 if tick_s else 1.0
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=DEADLINE_S)) as session:
         jobs = [
-            _job(session, f"{base_url}/api/v1{function.routes[0].path}", every_s(function.schedule) * scale, private_key)
+            _job(
+                session, f"{base_url}/api/v1{function.routes[0].path}", every_s(function.schedule) * scale, private_key
+            )
             for function in functions.values()
             if function.schedule
         ]

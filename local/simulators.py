@@ -1,6 +1,6 @@
 """The simulated market as one process: Vast.ai's API on one port, the control API on another.
 
-    python -m local.simulators --state-dir DIR --port P --control-port Q --scenario FILE --api-key KEY
+python -m local.simulators --state-dir DIR --port P --control-port Q --scenario FILE --api-key KEY
 """
 
 from __future__ import annotations

@@ -144,7 +144,12 @@ class Cloud:
         (self.folder / "logs").mkdir(exist_ok=True)
         with open(self.folder / "logs" / f"{child.name}.log", "ab") as log:
             child.process = await asyncio.create_subprocess_exec(
-                *child.command, env=child.env, cwd=ROOT, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+                *child.command,
+                env=child.env,
+                cwd=ROOT,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
                 start_new_session=True,
             )
 
@@ -281,9 +286,21 @@ async def up(given: argparse.Namespace) -> None:
         await cloud.start("s3", s3, base_env)
         await cloud.start(
             "simulators",
-            [sys.executable, "-m", "local.simulators", "--state-dir", str(given.dir / "market"),
-             "--port", str(kept.ports["vast"]), "--control-port", str(kept.ports["control"]),
-             "--scenario", str(given.scenario.resolve()), "--api-key", known["vast_api_key"]],
+            [
+                sys.executable,
+                "-m",
+                "local.simulators",
+                "--state-dir",
+                str(given.dir / "market"),
+                "--port",
+                str(kept.ports["vast"]),
+                "--control-port",
+                str(kept.ports["control"]),
+                "--scenario",
+                str(given.scenario.resolve()),
+                "--api-key",
+                known["vast_api_key"],
+            ],
             {**base_env, "PYTHONPATH": str(ROOT)},
         )
         # The first connection makes the store's tables; functions that start together need not race for that.
@@ -294,16 +311,26 @@ async def up(given: argparse.Namespace) -> None:
                 own["DUMONT_JWT_PRIVATE_KEY"] = known["jwt_private"]
             await cloud.start(
                 f"fn-{name}",
-                [str(Path(sys.executable).with_name("functions-framework")), "--target", "main", "--source",
-                 str(ROOT / "functions" / name / "main.py"), "--host", "127.0.0.1", "--port",
-                 str(kept.ports[f"fn-{name}"])],
+                [
+                    str(Path(sys.executable).with_name("functions-framework")),
+                    "--target",
+                    "main",
+                    "--source",
+                    str(ROOT / "functions" / name / "main.py"),
+                    "--host",
+                    "127.0.0.1",
+                    "--port",
+                    str(kept.ports[f"fn-{name}"]),
+                ],
                 own,
             )
         from cryptography.hazmat.primitives import serialization
 
         oidc = serialization.load_pem_private_key(known["oidc_private"].encode(), None)
         app = gateway.application(
-            functions, {name: kept.ports[f"fn-{name}"] for name in functions}, scheduler.jwks(oidc),
+            functions,
+            {name: kept.ports[f"fn-{name}"] for name in functions},
+            scheduler.jwks(oidc),
             ROOT / "frontend" / "dist",
         )
         runner = web.AppRunner(app, access_log=None)
@@ -322,8 +349,12 @@ async def up(given: argparse.Namespace) -> None:
             "vast_api_key": known["vast_api_key"],
             "tensordock_url": None,
             "gce_url": None,
-            "s3": {"endpoint": f"http://127.0.0.1:{ports.s3}", "bucket": BUCKET,
-                   "access_key": known["s3_access_key"], "secret_key": known["s3_secret_key"]},
+            "s3": {
+                "endpoint": f"http://127.0.0.1:{ports.s3}",
+                "bucket": BUCKET,
+                "access_key": known["s3_access_key"],
+                "secret_key": known["s3_secret_key"],
+            },
             "control_url": f"http://127.0.0.1:{kept.ports['control']}",
             "demo": {"email": EMAIL, "password": known["password"], "api_key": key},
             "store": settings["DUMONT_STORE"],

@@ -117,12 +117,24 @@ class Vast:
         rows = []
         for rented in self.rented.values():
             gpu_s = rented.gpu_seconds + (time.time() - rented.running_since if rented.running_since else 0.0)
-            rows.append({
-                "id": rented.id, "offer_id": rented.offer["id"], "label": rented.label, "image": rented.image,
-                "onstart": rented.onstart, "env": rented.env, "disk": rented.disk, "created_at": rented.created_at,
-                "ports": rented.ports, "status": rented.status, "intended": rented.intended,
-                "message": rented.message, "gpu_seconds": gpu_s, "offline": rented.offline,
-            })
+            rows.append(
+                {
+                    "id": rented.id,
+                    "offer_id": rented.offer["id"],
+                    "label": rented.label,
+                    "image": rented.image,
+                    "onstart": rented.onstart,
+                    "env": rented.env,
+                    "disk": rented.disk,
+                    "created_at": rented.created_at,
+                    "ports": rented.ports,
+                    "status": rented.status,
+                    "intended": rented.intended,
+                    "message": rented.message,
+                    "gpu_seconds": gpu_s,
+                    "offline": rented.offline,
+                }
+            )
         part = self.state / "simulators.json.part"
         part.write_text(json.dumps({"next_id": self.next_id, "rented": rows}))
         part.replace(self.state / "simulators.json")
@@ -269,10 +281,23 @@ def _priced(offer: dict[str, Any], storage: float, bid: bool) -> dict[str, Any]:
     base = row["min_bid"] if bid else row["dph_base"]
     disk = row["storage_cost"] * storage / HOURS_A_MONTH
     total = base + disk
-    parts = {"gpuCostPerHour": base, "diskHour": disk, "totalHour": total, "discountTotalHour": 0,
-             "discountedTotalPerHour": total}
-    row.update(dph_base=base, storage_total_cost=disk, dph_total=total, dph_total_adj=total, is_bid=bid,
-               discounted_dph_total=total, search=parts, instance={**parts, "gpuCostPerHour": 0, "totalHour": disk})
+    parts = {
+        "gpuCostPerHour": base,
+        "diskHour": disk,
+        "totalHour": total,
+        "discountTotalHour": 0,
+        "discountedTotalPerHour": total,
+    }
+    row.update(
+        dph_base=base,
+        storage_total_cost=disk,
+        dph_total=total,
+        dph_total_adj=total,
+        is_bid=bid,
+        discounted_dph_total=total,
+        search=parts,
+        instance={**parts, "gpuCostPerHour": 0, "totalHour": disk},
+    )
     return row
 
 
@@ -285,7 +310,9 @@ def _holds(row: dict[str, Any], column: str, test: dict[str, Any]) -> bool:
         if compare is None:
             raise Refused(400, "invalid_request", f"Invalid operator {operator}")
         try:
-            if not compare(value, [_like(value, w) for w in wanted] if isinstance(wanted, list) else _like(value, wanted)):
+            if not compare(
+                value, [_like(value, w) for w in wanted] if isinstance(wanted, list) else _like(value, wanted)
+            ):
                 return False
         except TypeError:
             return False
@@ -305,34 +332,116 @@ def instance_row(rented: Rented) -> dict[str, Any]:
     """A contract as the instance endpoints show it."""
     offer = _priced(rented.offer, rented.disk, False)
     running = rented.status == "running"
-    keep = ("machine_id", "host_id", "bundle_id", "num_gpus", "gpu_name", "gpu_arch", "gpu_ram", "gpu_frac",
-            "gpu_lanes", "gpu_mem_bw", "bw_nvlink", "compute_cap", "cuda_max_good", "driver_version", "cpu_name",
-            "cpu_arch", "cpu_cores", "cpu_cores_effective", "cpu_ram", "disk_name", "disk_bw", "inet_up", "inet_down",
-            "inet_up_cost", "inet_down_cost", "pci_gen", "pcie_bw", "mobo_name", "os_version", "geolocation",
-            "verification", "reliability2", "hosting_type", "rentable", "external", "webpage", "logo", "is_bid",
-            "min_bid", "dph_base", "dph_total", "storage_cost", "storage_total_cost", "vram_costperhour", "dlperf",
-            "dlperf_per_dphtotal", "flops_per_dphtotal", "total_flops", "score", "search", "instance", "end_date",
-            "static_ip", "direct_port_count", "public_ipaddr", "time_remaining", "time_remaining_isbid",
-            "credit_discount_max")
+    keep = (
+        "machine_id",
+        "host_id",
+        "bundle_id",
+        "num_gpus",
+        "gpu_name",
+        "gpu_arch",
+        "gpu_ram",
+        "gpu_frac",
+        "gpu_lanes",
+        "gpu_mem_bw",
+        "bw_nvlink",
+        "compute_cap",
+        "cuda_max_good",
+        "driver_version",
+        "cpu_name",
+        "cpu_arch",
+        "cpu_cores",
+        "cpu_cores_effective",
+        "cpu_ram",
+        "disk_name",
+        "disk_bw",
+        "inet_up",
+        "inet_down",
+        "inet_up_cost",
+        "inet_down_cost",
+        "pci_gen",
+        "pcie_bw",
+        "mobo_name",
+        "os_version",
+        "geolocation",
+        "verification",
+        "reliability2",
+        "hosting_type",
+        "rentable",
+        "external",
+        "webpage",
+        "logo",
+        "is_bid",
+        "min_bid",
+        "dph_base",
+        "dph_total",
+        "storage_cost",
+        "storage_total_cost",
+        "vram_costperhour",
+        "dlperf",
+        "dlperf_per_dphtotal",
+        "flops_per_dphtotal",
+        "total_flops",
+        "score",
+        "search",
+        "instance",
+        "end_date",
+        "static_ip",
+        "direct_port_count",
+        "public_ipaddr",
+        "time_remaining",
+        "time_remaining_isbid",
+        "credit_discount_max",
+    )
     row = {name: offer[name] for name in keep}
     machine = rented.machine
-    row.update({
-        "id": rented.id, "label": rented.label or None, "actual_status": rented.status,
-        "intended_status": rented.intended, "cur_state": rented.intended, "next_state": rented.intended,
-        "status_msg": rented.message, "template_id": None, "template_hash_id": None, "template_name": None,
-        "image_uuid": rented.image, "image_args": [], "image_runtype": "ssh_direc ssh_proxy",
-        "extra_env": [[k, v] for k, v in rented.env.items()], "onstart": rented.onstart, "jupyter_token": "0" * 64,
-        "ssh_host": "127.0.0.1", "ssh_idx": "5", "ssh_port": rented.ports[22], "machine_dir_ssh_port": 21000,
-        "local_ipaddrs": "127.0.0.1 \n", "direct_port_start": min(rented.ports.values()) if running else -1,
-        "direct_port_end": max(rented.ports.values()) if running else -1, "start_date": rented.created_at,
-        "duration": rented.offer["duration"], "uptime_mins": (time.time() - rented.created_at) / 60 if running else None,
-        "client_run_time": 1.1, "host_run_time": 2_592_000.0, "gpu_totalram": offer["gpu_total_ram"],
-        "gpu_util": machine.load["gpu"] if running and machine else None, "gpu_temp": 39.0 if running else None,
-        "cpu_util": 0.03, "mem_limit": 62.2, "mem_usage": 0.01, "vmem_usage": 0.5, "disk_space": rented.disk,
-        "disk_usage": 1.2 if running else -1, "disk_util": 0.04 if running else -1, "inet_up_billed": None,
-        "inet_down_billed": None, "country_code": None, "credit_balance": None, "credit_discount": None,
-        "volume_info": [],
-    })
+    row.update(
+        {
+            "id": rented.id,
+            "label": rented.label or None,
+            "actual_status": rented.status,
+            "intended_status": rented.intended,
+            "cur_state": rented.intended,
+            "next_state": rented.intended,
+            "status_msg": rented.message,
+            "template_id": None,
+            "template_hash_id": None,
+            "template_name": None,
+            "image_uuid": rented.image,
+            "image_args": [],
+            "image_runtype": "ssh_direc ssh_proxy",
+            "extra_env": [[k, v] for k, v in rented.env.items()],
+            "onstart": rented.onstart,
+            "jupyter_token": "0" * 64,
+            "ssh_host": "127.0.0.1",
+            "ssh_idx": "5",
+            "ssh_port": rented.ports[22],
+            "machine_dir_ssh_port": 21000,
+            "local_ipaddrs": "127.0.0.1 \n",
+            "direct_port_start": min(rented.ports.values()) if running else -1,
+            "direct_port_end": max(rented.ports.values()) if running else -1,
+            "start_date": rented.created_at,
+            "duration": rented.offer["duration"],
+            "uptime_mins": (time.time() - rented.created_at) / 60 if running else None,
+            "client_run_time": 1.1,
+            "host_run_time": 2_592_000.0,
+            "gpu_totalram": offer["gpu_total_ram"],
+            "gpu_util": machine.load["gpu"] if running and machine else None,
+            "gpu_temp": 39.0 if running else None,
+            "cpu_util": 0.03,
+            "mem_limit": 62.2,
+            "mem_usage": 0.01,
+            "vmem_usage": 0.5,
+            "disk_space": rented.disk,
+            "disk_usage": 1.2 if running else -1,
+            "disk_util": 0.04 if running else -1,
+            "inet_up_billed": None,
+            "inet_down_billed": None,
+            "country_code": None,
+            "credit_balance": None,
+            "credit_discount": None,
+            "volume_info": [],
+        }
+    )
     if running:
         row["ports"] = {
             f"{inside}/tcp": [{"HostIp": ip, "HostPort": str(outside)} for ip in ("0.0.0.0", "::")]
@@ -487,8 +596,16 @@ class Handlers:
         columns = json.loads(request.query.get("select_cols") or "null")
         if columns and columns != ["*"]:
             page = [{column: row.get(column) for column in columns} for row in page]
-        return answer({"success": True, "instances_found": len(page), "total_instances": total,
-                       "label_counts": labels, "next_token": following, "instances": page})
+        return answer(
+            {
+                "success": True,
+                "instances_found": len(page),
+                "total_instances": total,
+                "label_counts": labels,
+                "next_token": following,
+                "instances": page,
+            }
+        )
 
     async def list_all(self, request: web.Request) -> web.Response:
         rows = [instance_row(rented) for rented in self._vast.visible()]
@@ -535,9 +652,21 @@ class Handlers:
         return answer({"success": True})
 
     async def user(self, request: web.Request) -> web.Response:
-        return answer({"id": 1, "email": "demo@dumont.local", "username": "demo", "credit": self._vast.credit,
-                       "balance": 0.0, "balance_threshold": 0.0, "ssh_key": "", "can_pay": True,
-                       "has_billing": True, "api_key": "", "sid": secrets.token_hex(4)})
+        return answer(
+            {
+                "id": 1,
+                "email": "demo@dumont.local",
+                "username": "demo",
+                "credit": self._vast.credit,
+                "balance": 0.0,
+                "balance_threshold": 0.0,
+                "ssh_key": "",
+                "can_pay": True,
+                "has_billing": True,
+                "api_key": "",
+                "sid": secrets.token_hex(4),
+            }
+        )
 
     async def gpu_names(self, request: web.Request) -> web.Response:
         return answer({"gpu_names": sorted({row["gpu_name"] for row in self._vast.offers.values()})})

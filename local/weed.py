@@ -45,8 +45,16 @@ def command(folder: Path, ports: Ports, bucket: str, access_key: str, secret_key
     with os.fdopen(descriptor, "w") as file:
         json.dump({"identities": [identity]}, file)
     return [
-        str(Path(sys.executable).with_name("weed")), "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-        "-webdav=false", "-admin.ui=false", f"-s3.config={config}", f"-bucket={bucket}", "-s3.autoCreateBucket=false",
+        str(Path(sys.executable).with_name("weed")),
+        "mini",
+        f"-dir={folder}",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        "-webdav=false",
+        "-admin.ui=false",
+        f"-s3.config={config}",
+        f"-bucket={bucket}",
+        "-s3.autoCreateBucket=false",
         *ports.arguments(),
     ]
 

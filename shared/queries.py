@@ -81,9 +81,16 @@ def list_events(instance_id: str, query: wire.EventsQuery, user_id: str, deps: D
 
 def snapshot_view(snapshot: Snapshot, newest: str | None) -> wire.SnapshotView:
     return wire.SnapshotView(
-        id=snapshot.id, state=snapshot.state, created_at=snapshot.created_at, files=snapshot.files,
-        bytes=snapshot.bytes, stored_bytes=snapshot.stored_bytes, seconds=snapshot.seconds,
-        torn=list(snapshot.torn), unreadable=list(snapshot.unreadable), newest=snapshot.id == newest,
+        id=snapshot.id,
+        state=snapshot.state,
+        created_at=snapshot.created_at,
+        files=snapshot.files,
+        bytes=snapshot.bytes,
+        stored_bytes=snapshot.stored_bytes,
+        seconds=snapshot.seconds,
+        torn=list(snapshot.torn),
+        unreadable=list(snapshot.unreadable),
+        newest=snapshot.id == newest,
     )
 
 

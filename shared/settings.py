@@ -1,4 +1,4 @@
-"""Every setting, by its environment name (`DUMONT_` before it). Units are in the names. Only the bootstrap reads them."""
+"""Every setting, by its environment name (`DUMONT_` before it). Units are in the names. Only bootstrap reads them."""
 
 from __future__ import annotations
 

@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.domain.snapshot import head_length, read_head, seal_head
-from shared.errors import StorageError
-
 from agent.snapshot.errors import SnapshotError
 from agent.snapshot.pack import Sealer, compress, expand
+from shared.domain.snapshot import head_length, read_head, seal_head
+from shared.errors import StorageError
 
 FORMAT = 1
 SECTION = 20_000
@@ -24,7 +23,7 @@ SECTION = 20_000
 
 @dataclass
 class Manifest:
-    """`frames`: (pack number, offset, sealed length, frame number, codec, raw length); entries refer to them by index."""
+    """`frames`: (pack number, offset, sealed length, frame number, codec, raw length)."""
 
     snapshot_id: str
     created_ns: int

@@ -6,9 +6,8 @@ import hashlib
 import sys
 from typing import Any
 
-from shared.domain.snapshot import associated, nonce, object_key
-
 from agent.snapshot.errors import SnapshotError
+from shared.domain.snapshot import associated, nonce, object_key
 
 if sys.version_info >= (3, 14):
     from compression import zstd

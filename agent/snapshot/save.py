@@ -132,7 +132,11 @@ class _Save:
     def entry(self, found: Found) -> None:
         facts = found.stat
         entry: dict[str, Any] = {
-            "p": found.path, "k": found.kind, "m": facts.st_mode & 0o7777, "u": facts.st_uid, "g": facts.st_gid,
+            "p": found.path,
+            "k": found.kind,
+            "m": facts.st_mode & 0o7777,
+            "u": facts.st_uid,
+            "g": facts.st_gid,
             "t": facts.st_mtime_ns,
         }
         extra = xattrs(found.place)

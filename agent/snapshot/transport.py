@@ -1,4 +1,4 @@
-"""How bytes reach object storage: presigned URLs from our API, one per object; the machine holds no other credential."""
+"""How bytes reach object storage: presigned URLs from our API, one per object. No other credential is there."""
 
 from __future__ import annotations
 

@@ -40,9 +40,14 @@ def wake(instance: str, wait: bool, timeout: float) -> None:
     one = api.post(f"/instances/{find(api, instance)['id']}/wake", wait=1 if wait else 0)
     if wait:
         one = wait_until(
-            api, one, lambda i: bool(i["resting"]) and not i["restoring"], timeout,
-            lambda i: [f"{i['name']} is {'usable, restoring the rest' if i['restoring'] and i['resting'] else i['state']}",
-                       *lanes(i)],
+            api,
+            one,
+            lambda i: bool(i["resting"]) and not i["restoring"],
+            timeout,
+            lambda i: [
+                f"{i['name']} is {'usable, restoring the rest' if i['restoring'] and i['resting'] else i['state']}",
+                *lanes(i),
+            ],
         )
         if not as_json() and one["state"] == "running":
             measured = clocks(one)

@@ -78,7 +78,10 @@ def provision(**given: Any) -> None:
     instance = api.post("/instances/provision", body, key=True, wait=0 if not given["wait"] else 1)
     if given["wait"]:
         instance = wait_until(
-            api, instance, lambda i: bool(i["resting"]), given["timeout"],
+            api,
+            instance,
+            lambda i: bool(i["resting"]),
+            given["timeout"],
             lambda i: [f"{i['name']} is {i['state']}", *lanes(i)],
         )
     if as_json():

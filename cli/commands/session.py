@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 
 import click
 
@@ -67,7 +68,7 @@ def admin() -> None:
 def create_user(email: str, is_admin: bool, password_stdin: bool) -> None:
     """Create a user; a password has at least 12 characters."""
     if password_stdin:
-        password = click.get_text_stream("stdin").readline().rstrip("\n")
+        password = sys.stdin.readline().rstrip("\n")
     else:
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
     user = client().post("/auth/users", {"email": email, "password": password, "admin": is_admin})

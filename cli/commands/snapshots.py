@@ -23,8 +23,15 @@ def list_snapshots(instance: str) -> None:
         out(answer)
         return
     rows = [
-        [s["id"], s["state"], since(s["created_at"]), str(s["files"]), size(s["bytes"]), size(s["stored_bytes"]),
-         "newest" if s["newest"] else ""]
+        [
+            s["id"],
+            s["state"],
+            since(s["created_at"]),
+            str(s["files"]),
+            size(s["bytes"]),
+            size(s["stored_bytes"]),
+            "newest" if s["newest"] else "",
+        ]
         for s in answer["snapshots"]
     ]
     table(rows, ["ID", "STATE", "AGE", "FILES", "SIZE", "STORED", ""])

@@ -36,16 +36,12 @@ PASSING = frozenset(State) - RESTING
 NEXT: dict[State, frozenset[State]] = {
     State.PROVISIONING: frozenset({State.RUNNING, State.FAILED, State.DESTROYING}),
     # HIBERNATED straight from RUNNING: the machine was lost and the newest snapshot is what remains.
-    State.RUNNING: frozenset(
-        {State.HIBERNATING, State.FAILING_OVER, State.HIBERNATED, State.FAILED, State.DESTROYING}
-    ),
+    State.RUNNING: frozenset({State.HIBERNATING, State.FAILING_OVER, State.HIBERNATED, State.FAILED, State.DESTROYING}),
     # RUNNING: the snapshot failed, so the machine is kept.
     State.HIBERNATING: frozenset({State.HIBERNATED, State.RUNNING, State.FAILED, State.DESTROYING}),
     State.HIBERNATED: frozenset({State.WAKING, State.DESTROYING}),
     State.WAKING: frozenset({State.RUNNING, State.HIBERNATED, State.DESTROYING}),
-    State.FAILING_OVER: frozenset(
-        {State.ON_STANDBY, State.RUNNING, State.HIBERNATED, State.FAILED, State.DESTROYING}
-    ),
+    State.FAILING_OVER: frozenset({State.ON_STANDBY, State.RUNNING, State.HIBERNATED, State.FAILED, State.DESTROYING}),
     State.ON_STANDBY: frozenset({State.FAILING_OVER, State.RUNNING, State.HIBERNATED, State.DESTROYING}),
     State.FAILED: frozenset({State.DESTROYING}),
     State.DESTROYING: frozenset({State.DESTROYED}),

@@ -124,19 +124,30 @@ def _adopt(tx: Transaction, instance: Instance, attempt: Attempt, ready_at: date
         order_id=None,
         clocks=replace(instance.clocks, first_answer_at=tx.now, ready_reported_at=ready_at),
     )
-    tx.event(instance, "adopted", f"{attempt.gpu_count}x {attempt.gpu_name} on host {attempt.host_id} was first",
-             "agent", attempt_id=attempt.id)
+    tx.event(
+        instance,
+        "adopted",
+        f"{attempt.gpu_count}x {attempt.gpu_name} on host {attempt.host_id} was first",
+        "agent",
+        attempt_id=attempt.id,
+    )
     if ssh_keys:
         tx.save(new_order(tx, instance, attempt.id, "keys", {"authorized_keys": ssh_keys}))
     if instance.state is State.WAKING and instance.snapshot_id is not None:
         snapshot = tx.load(Snapshot, instance.snapshot_id)
-        order = new_order(tx, instance, attempt.id, "restore", {
-            "snapshot_id": snapshot.id,
-            "manifest_key": snapshot.manifest_key,
-            "workspace": list(instance.spec.workspace),
-            "hot": [],
-            "max_connections": 8,
-        })
+        order = new_order(
+            tx,
+            instance,
+            attempt.id,
+            "restore",
+            {
+                "snapshot_id": snapshot.id,
+                "manifest_key": snapshot.manifest_key,
+                "workspace": list(instance.spec.workspace),
+                "hot": [],
+                "max_connections": 8,
+            },
+        )
         tx.save(order)
         instance = replace(instance, order_id=order.id, restoring=True)
     else:
@@ -259,7 +270,7 @@ def _idleness_moved(instance: Instance, idle_since: datetime | None, why: str) -
         return abs((known - idle_since).total_seconds()) > 2 or (
             instance.hibernate_at is None and instance.idle_policy.enabled and instance.state is State.RUNNING
         )
-    return instance.idleness.why.split(":")[0] != why.split(":")[0]
+    return instance.idleness.why.split(":")[0] != why.split(":", maxsplit=1)[0]
 
 
 def _note_idleness(tx: Transaction, instance_id: str, idle_since: datetime | None, why: str) -> Instance:
@@ -276,8 +287,11 @@ def with_timer(instance: Instance) -> Instance:
     at = None
     policy, since = instance.idle_policy, instance.idleness.idle_since
     if instance.state is State.RUNNING and policy.enabled and since is not None:
-        times = [since + timedelta(seconds=policy.idle_after_s), instance.keep_awake_until,
-                 instance.hibernate_not_before]
+        times = [
+            since + timedelta(seconds=policy.idle_after_s),
+            instance.keep_awake_until,
+            instance.hibernate_not_before,
+        ]
         at = max(t for t in times if t is not None)
     due = [t for t in (instance.next_action_at, at) if t is not None]
     return replace(instance, hibernate_at=at, next_action_at=min(due) if due else None)
@@ -346,19 +360,41 @@ def commit_snapshot(body: wire.SnapshotCommit, agent: Attempt, deps: Deps) -> wi
         if not tx.load(Attempt, agent.id).wants_machine:
             raise errors.Unauthenticated("this machine is no longer wanted", **STOP)
         state = "failed" if problem else "verified"
-        tx.save(replace(
-            fresh, state=state, manifest_size=body.manifest_size, files=body.files, directories=body.directories,
-            bytes=body.bytes, stored_bytes=body.stored_bytes, seconds=body.seconds, torn=tuple(body.torn),
-            unreadable=tuple(body.unreadable), verified_at=None if problem else tx.now, problem=problem,
-        ))
+        tx.save(
+            replace(
+                fresh,
+                state=state,
+                manifest_size=body.manifest_size,
+                files=body.files,
+                directories=body.directories,
+                bytes=body.bytes,
+                stored_bytes=body.stored_bytes,
+                seconds=body.seconds,
+                torn=tuple(body.torn),
+                unreadable=tuple(body.unreadable),
+                verified_at=None if problem else tx.now,
+                problem=problem,
+            )
+        )
         tx.save(replace(order, state="failed" if problem else "done", error=problem, finished_at=tx.now))
-        tx.save(replace(
-            instance, snapshot_id=instance.snapshot_id if problem else fresh.id,
-            pokes=instance.pokes + 1, next_action_at=tx.now,
-        ))
+        tx.save(
+            replace(
+                instance,
+                snapshot_id=instance.snapshot_id if problem else fresh.id,
+                pokes=instance.pokes + 1,
+                next_action_at=tx.now,
+            )
+        )
         words = problem or f"{body.files} files, {body.bytes} bytes, {body.stored_bytes} newly stored"
-        tx.event(instance, f"snapshot_{state}", f"snapshot {fresh.id}: {words}", "agent",
-                 snapshot_id=fresh.id, torn=list(body.torn[:20]), unreadable=list(body.unreadable[:20]))
+        tx.event(
+            instance,
+            f"snapshot_{state}",
+            f"snapshot {fresh.id}: {words}",
+            "agent",
+            snapshot_id=fresh.id,
+            torn=list(body.torn[:20]),
+            unreadable=list(body.unreadable[:20]),
+        )
 
     deps.records.transact(settle)
     return wire.Committed(snapshot_id=snapshot.id, verified=problem is None, problem=problem)
@@ -433,7 +469,9 @@ def _after(tx: Transaction, instance: Instance, before: Order, order: Order) -> 
         return _after_restore(tx, instance, before, order)
     if order.kind == "setup" and order.ended:
         good = order.state == "done" and not order.exit_code
-        words = "the set-up command is done" if good else f"the set-up command failed ({order.error or order.exit_code})"
+        words = (
+            "the set-up command is done" if good else f"the set-up command failed ({order.error or order.exit_code})"
+        )
         output = (order.stdout + order.stderr)[-4000:]
         tx.event(instance, "setup", words, "agent", order_id=order.id, output=output)
         if instance.state in (State.PROVISIONING, State.WAKING):

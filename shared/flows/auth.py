@@ -37,7 +37,9 @@ GRACE = timedelta(seconds=20)
 LOGIN_TRIES = 10
 LOGIN_WINDOW = timedelta(minutes=5)
 KEY_USE_NOTED = timedelta(hours=1)
-SSH_KEY = re.compile(r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-[\w@.-]+) [A-Za-z0-9+/]{16,}={0,3}( [^\r\n]*)?")
+SSH_KEY = re.compile(
+    r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-[\w@.-]+) [A-Za-z0-9+/]{16,}={0,3}( [^\r\n]*)?"
+)
 
 
 def _sha(text: str) -> str:
@@ -82,11 +84,13 @@ def create_user(email: str, password: str, admin: bool, deps: Deps) -> User:
     """Raises Conflict when the address is taken."""
     user = User(id=f"u-{uuid.uuid4().hex[:16]}", email=_email(email), created_at=deps.clock.now(), admin=admin)
     try:
-        deps.store.commit([
-            Create("emails", _sha(user.email), {"user_id": user.id}),
-            Create("users", user.id, codec.encode(user)),
-            Create("credentials", user.id, {"password": _hasher().hash(password)}),
-        ])
+        deps.store.commit(
+            [
+                Create("emails", _sha(user.email), {"user_id": user.id}),
+                Create("users", user.id, codec.encode(user)),
+                Create("credentials", user.id, {"password": _hasher().hash(password)}),
+            ]
+        )
     except errors.StoreConflict as error:
         raise errors.Conflict(f"there is a user {user.email} already") from error
     return user
@@ -244,7 +248,11 @@ def user_of_access_token(token: str, deps: Deps) -> User:
     for key in _public_keys(deps.settings.jwt_public_keys):
         try:
             claims = jwt.decode(
-                token, key, algorithms=["EdDSA"], audience=AUDIENCE, issuer=deps.settings.jwt_issuer,
+                token,
+                key,
+                algorithms=["EdDSA"],
+                audience=AUDIENCE,
+                issuer=deps.settings.jwt_issuer,
                 options={"require": ["exp", "iat", "aud", "iss", "sub"]},
             )
         except jwt.InvalidSignatureError:

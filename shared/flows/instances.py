@@ -114,12 +114,21 @@ def wake(instance_id: str, wait_s: float, user_id: str, deps: Deps) -> Instance:
         if instance.state is State.WAKING:
             return
         instance.require(Action.WAKE)
-        tx.save(replace(
-            instance.enter(State.WAKING, tx.now),
-            round=instance.round + 1, opened=0, next_action_at=tx.now, pokes=instance.pokes + 1,
-            clocks=Clocks(asked_at=tx.now), failure=None, order_id=None, attempt_id=None, restoring=False,
-            keep_awake_until=None,
-        ))
+        tx.save(
+            replace(
+                instance.enter(State.WAKING, tx.now),
+                round=instance.round + 1,
+                opened=0,
+                next_action_at=tx.now,
+                pokes=instance.pokes + 1,
+                clocks=Clocks(asked_at=tx.now),
+                failure=None,
+                order_id=None,
+                attempt_id=None,
+                restoring=False,
+                keep_awake_until=None,
+            )
+        )
         tx.event(instance, "waking", "wake was asked for", user_id)
 
     deps.records.transact(begin)
@@ -137,10 +146,16 @@ def hibernate(instance_id: str, wait_s: float, user_id: str, deps: Deps) -> Inst
         instance.require(Action.HIBERNATE)
         if instance.restoring:
             raise errors.Conflict(f"instance {instance.id} is still restoring its files; wait until they are back")
-        tx.save(replace(
-            instance.enter(State.HIBERNATING, tx.now), next_action_at=tx.now, pokes=instance.pokes + 1,
-            hibernate_reason="asked", order_id=None, hibernate_at=None,
-        ))
+        tx.save(
+            replace(
+                instance.enter(State.HIBERNATING, tx.now),
+                next_action_at=tx.now,
+                pokes=instance.pokes + 1,
+                hibernate_reason="asked",
+                order_id=None,
+                hibernate_at=None,
+            )
+        )
         tx.event(instance, "hibernating", "hibernation was asked for", user_id)
 
     deps.records.transact(begin)
@@ -156,10 +171,14 @@ def destroy(instance_id: str, wait_s: float, user_id: str, deps: Deps) -> Instan
         if instance.state in (State.DESTROYING, State.DESTROYED):
             return
         instance.require(Action.DESTROY)
-        tx.save(replace(
-            instance.enter(State.DESTROYING, tx.now), next_action_at=tx.now, pokes=instance.pokes + 1,
-            hibernate_at=None,
-        ))
+        tx.save(
+            replace(
+                instance.enter(State.DESTROYING, tx.now),
+                next_action_at=tx.now,
+                pokes=instance.pokes + 1,
+                hibernate_at=None,
+            )
+        )
         tx.event(instance, "destroying", "destruction was asked for", user_id)
 
     deps.records.transact(begin)
@@ -183,8 +202,9 @@ def edit(instance_id: str, body: wire.Patch, user_id: str, deps: Deps) -> Instan
             instance.require(Action.KEEP_AWAKE)
             until = tx.now + timedelta(seconds=body.keep_awake_s) if body.keep_awake_s else None
             changed = replace(changed, keep_awake_until=until)
-            tx.event(changed, "keep_awake", f"kept awake until {until:%H:%M:%S} UTC" if until else "may sleep again",
-                     user_id)
+            tx.event(
+                changed, "keep_awake", f"kept awake until {until:%H:%M:%S} UTC" if until else "may sleep again", user_id
+            )
         changed = with_timer(changed)
         tx.save(replace(changed, pokes=instance.pokes + 1))
         return changed
@@ -230,8 +250,13 @@ def wait_exec(instance_id: str, order_id: str, wait_s: float, deps: Deps) -> Ord
 def exec_view(order: Order) -> wire.ExecView:
     state = "running" if order.started and not order.ended else order.state
     return wire.ExecView(
-        id=order.id, state=state, exit_code=order.exit_code, stdout=order.stdout, stderr=order.stderr,
-        truncated=order.truncated, error=order.error,
+        id=order.id,
+        state=state,
+        exit_code=order.exit_code,
+        stdout=order.stdout,
+        stderr=order.stderr,
+        truncated=order.truncated,
+        error=order.error,
     )
 
 

@@ -29,7 +29,7 @@ class FakeProvider:
     clock: Clock
     stock: list[Offer] = field(default_factory=list)
     name: str = "fake"
-    features: Features = Features()
+    features: Features = field(default_factory=Features)
     fail_next: dict[str, list[errors.Error]] = field(default_factory=lambda: defaultdict(list))
     """Per verb: raised instead of acting, one a call."""
     lose_creates: int = 0
@@ -52,8 +52,12 @@ class FakeProvider:
         if offer.offer_id not in {o.offer_id for o in self.offers(Need())}:
             raise errors.NoCapacity(f"offer {offer.offer_id} is gone")
         machine = RentedMachine(
-            self.name, f"m{next(self._ids)}", token, MachineStatus.LOADING,
-            usd_per_hour=offer.usd_per_hour, started_at=self.clock.now(),
+            self.name,
+            f"m{next(self._ids)}",
+            token,
+            MachineStatus.LOADING,
+            usd_per_hour=offer.usd_per_hour,
+            started_at=self.clock.now(),
         )
         self.made[machine.machine_id] = _Made(machine, offer, spec, self.clock.now(), self.stubborn)
         self.creates.append(token)

@@ -118,9 +118,7 @@ class Vast:
         """The only place that speaks HTTP. `acts`: a lost answer leaves the outcome unknown."""
         options: dict[str, Any] = {"timeout": httpx.Timeout(timeout, connect=5.0)} if timeout else {}
         try:
-            response = self._client.request(
-                method, path, json=body, params=params, headers=self._headers, **options
-            )
+            response = self._client.request(method, path, json=body, params=params, headers=self._headers, **options)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise errors.ProviderBusy("Vast.ai cannot be reached", 5) from error
         except httpx.HTTPError as error:

@@ -12,7 +12,6 @@ EVENTS_OF_INSTANCE = Shape("events_of_instance", "events", ("instance_id",), "at
 ORDERS_PENDING = Shape("orders_pending", "orders", ("attempt_id", "state"))
 SNAPSHOTS_OF_INSTANCE = Shape("snapshots_of_instance", "snapshots", ("instance_id",), "created_at", descending=True)
 KEYS_OF_USER = Shape("keys_of_user", "keys", ("user_id",))
-USER_BY_EMAIL = Shape("user_by_email", "users", ("email",))
 SESSIONS_OF_FAMILY = Shape("sessions_of_family", "sessions", ("family",))
 EXPIRED_SESSIONS = Shape("expired_sessions", "sessions", (), "expires_at")
 EXPIRED_EVENTS = Shape("expired_events", "events", (), "expires_at")

@@ -42,9 +42,7 @@ class SqliteStore:
             self._prepare(self._connection())
 
     def get(self, collection: str, id: str) -> Document | None:
-        row = self._read(
-            "SELECT id, rev, data FROM documents WHERE collection = ? AND id = ?", (collection, id)
-        )
+        row = self._read("SELECT id, rev, data FROM documents WHERE collection = ? AND id = ?", (collection, id))
         return _document(collection, row[0]) if row else None
 
     def commit(self, writes: Sequence[Write]) -> list[str]:

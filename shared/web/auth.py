@@ -11,6 +11,8 @@ from shared.domain.user import User
 from shared.flows import auth as flow
 from shared.settings import Settings
 
+CLAIMS = ["exp", "iat", "aud", "iss", "sub"]
+
 
 def bearer(headers: Any) -> str:
     """The bearer token. Raises Unauthenticated."""
@@ -44,18 +46,32 @@ def check_scheduler(token: str, settings: Settings) -> None:
 
     if not settings.oidc_email or not settings.oidc_audience:
         raise errors.Unauthenticated("no scheduler identity is configured")
-    required = {"require": ["exp", "iat", "aud", "iss", "sub"]}
     issuers = [settings.oidc_issuer, settings.oidc_issuer.removeprefix("https://")]
     try:
         if settings.oidc_mode == "iam":
             claims = jwt.decode(
-                token, options={"verify_signature": False, "verify_exp": True, "verify_aud": True, "verify_iss": True,
-                                **required}, audience=settings.oidc_audience, issuer=issuers, algorithms=["RS256"],
+                token,
+                options={
+                    "require": CLAIMS,
+                    "verify_signature": False,
+                    "verify_exp": True,
+                    "verify_aud": True,
+                    "verify_iss": True,
+                },
+                audience=settings.oidc_audience,
+                issuer=issuers,
+                algorithms=["RS256"],
             )
         else:
-            key = _jwks(settings.oidc_jwks_url).get_signing_key_from_jwt(token).key
-            claims = jwt.decode(token, key, algorithms=["RS256"], audience=settings.oidc_audience,
-                                issuer=issuers, options=required)  # type: ignore[arg-type]
+            key: Any = _jwks(settings.oidc_jwks_url).get_signing_key_from_jwt(token).key
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=["RS256"],
+                audience=settings.oidc_audience,
+                issuer=issuers,
+                options={"require": CLAIMS},
+            )
     except jwt.PyJWKClientConnectionError as error:
         raise errors.Unavailable("the scheduler's keys cannot be fetched") from error
     except jwt.PyJWTError as error:

@@ -261,9 +261,7 @@ def _claim(call: Call, raw: bytes, deps: Deps) -> str | None:
     return key
 
 
-def _error(
-    status: int, code: str, message: str, request_id: str, details: Mapping[str, Any] | None = None
-) -> Response:
+def _error(status: int, code: str, message: str, request_id: str, details: Mapping[str, Any] | None = None) -> Response:
     error: dict[str, Any] = {"code": code, "message": message, "request_id": request_id}
     if details:
         error["details"] = details

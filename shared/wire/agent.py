@@ -73,7 +73,7 @@ class Registered(View):
     """False: another machine won, or this one is unfit; the agent stops and removes its token."""
     reason: str | None = None
     settings: AgentSettings | None = None
-    orders: list[Order] = []
+    orders: list[Order] = Field(default_factory=list)
 
 
 class Heartbeat(Body):

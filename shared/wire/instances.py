@@ -177,7 +177,7 @@ class InstanceView(View):
     reserved_until: datetime | None
     failure: str | None
     restoring: bool
-    attempts: list[AttemptView] = []
+    attempts: list[AttemptView] = Field(default_factory=list)
     """Of the newest round, and every one whose machine is not proven gone; empty in lists."""
     can: dict[str, bool]
     """Which actions this state allows."""

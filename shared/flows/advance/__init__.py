@@ -15,7 +15,7 @@ from shared import errors, leases
 from shared.deps import Deps
 from shared.domain.instance import RESTING, Instance, State
 from shared.flows.advance import destroying, hibernating, provisioning, running, settle, waking
-from shared.flows.advance.step import AGAIN, Next, Step
+from shared.flows.advance.step import AGAIN, Moved, Next, Step
 from shared.leases import Held
 
 STEPS: dict[State, Callable[[Step], Next]] = {
@@ -53,6 +53,9 @@ def _once(deps: Deps, instance_id: str, held: Held, actor: str) -> Next:
             return AGAIN
         follow = STEPS.get(instance.state)
         wanted = follow(step) if follow else None
+    except Moved:
+        # Somebody else changed it between the look and the act: look again.
+        return AGAIN
     except errors.ProviderBusy as busy:
         return deps.clock.now() + timedelta(seconds=max(0.2, busy.retry_after_s))
     except (errors.ProviderError, errors.StorageError) as error:

@@ -28,8 +28,14 @@ def step(step: Step) -> Next:
 
     def apply(tx: Transaction, instance: Instance) -> None:
         gone = replace(
-            instance.enter(State.DESTROYED, tx.now), attempt_id=None, machine=None, snapshot_id=None,
-            order_id=None, hibernate_at=None, reserved_until=None, restoring=False,
+            instance.enter(State.DESTROYED, tx.now),
+            attempt_id=None,
+            machine=None,
+            snapshot_id=None,
+            order_id=None,
+            hibernate_at=None,
+            reserved_until=None,
+            restoring=False,
         )
         tx.save(gone)
         tx.write(Delete("instance_keys", instance.id))

@@ -23,6 +23,7 @@ def step(step: Step) -> Next:
     attempt = next((a for a in step.attempts if a.id == instance.attempt_id), None)
     order = records.find(Order, instance.order_id) if instance.order_id else None
     if order is None and attempt is not None:
+
         def place(tx: Transaction, fresh: Instance) -> None:
             placed = order_snapshot(tx, fresh, attempt, final=True)
             tx.save(replace(fresh, order_id=placed.id))
@@ -78,8 +79,12 @@ def _asleep(step: Step) -> Next:
 def _stay_awake(step: Step, why: str) -> Next:
     """The machine holds the only copy of the newest work: it is kept, and somebody is told."""
     step.enter(
-        State.RUNNING, "hibernate_failed", f"not hibernated, the machine is kept: {why}",
-        failure=f"the last hibernation failed: {why}", order_id=None, hibernate_at=None,
+        State.RUNNING,
+        "hibernate_failed",
+        f"not hibernated, the machine is kept: {why}",
+        failure=f"the last hibernation failed: {why}",
+        order_id=None,
+        hibernate_at=None,
         hibernate_not_before=step.after(RETRY_S),
     )
     return AGAIN

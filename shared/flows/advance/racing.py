@@ -19,8 +19,9 @@ from shared.strategies.race import attempts_to_open
 
 ONSTART = """\
 mkdir -p "$HOME/.dumont" && cd "$HOME/.dumont" || exit 1
-get() { python3 -c 'import sys,urllib.request as u;open("agent.pyz.part","wb").write(u.urlopen(sys.argv[1],timeout=60).read())' "$1" \
-|| curl -fsSL -o agent.pyz.part "$1"; }
+get() { python3 -c 'import sys,urllib.request as u
+open("agent.pyz.part","wb").write(u.urlopen(sys.argv[1],timeout=60).read())' "$1" || \
+curl -fsSL -o agent.pyz.part "$1"; }
 until get "$DUMONT_URL/api/v1/agent/bundle" && mv agent.pyz.part agent.pyz; do sleep 2; done
 while :; do python3 agent.pyz && exit 0; sleep 2; done
 """
@@ -183,12 +184,13 @@ def _ask(step: Step, attempt: Attempt) -> Next:
         step.change_attempt(attempt.id, lambda fresh, _: _unasked(fresh, again_at))
         return again_at
     except (errors.NoCapacity, errors.ProviderRejected) as error:
+        why = error.message
         # Nothing was rented: close it at once, there is nothing to terminate.
         step.change_attempt(
             attempt.id,
-            lambda fresh, now: replace(fresh, asked_at=None).ending(Outcome.CANCELLED, error.message, now).closed(now),
+            lambda fresh, now: replace(fresh, asked_at=None).ending(Outcome.CANCELLED, why, now).closed(now),
         )
-        step.say("create_refused", f"host {attempt.host_id}: {error.message}", attempt_id=attempt.id)
+        step.say("create_refused", f"host {attempt.host_id}: {why}", attempt_id=attempt.id)
         return AGAIN
     except errors.OutcomeUnknown as error:
         step.say("create_unknown", f"host {attempt.host_id}: {error.message}; looking by label", attempt_id=attempt.id)

@@ -23,8 +23,12 @@ def step(step: Step) -> Next:
         return lost(step, None, "its machine is gone")
     if _may_sleep(instance, step.now):
         step.enter(
-            State.HIBERNATING, "hibernating", f"hibernating: {instance.idleness.why}",
-            hibernate_reason="idle", order_id=None, hibernate_at=None,
+            State.HIBERNATING,
+            "hibernating",
+            f"hibernating: {instance.idleness.why}",
+            hibernate_reason="idle",
+            order_id=None,
+            hibernate_at=None,
         )
         return AGAIN
     due = [_checkup(step, attempt)]
@@ -59,9 +63,18 @@ def _address(step: Step, attempt: Attempt) -> Next:
 
     def apply(tx: Transaction, instance: Instance) -> None:
         if instance.machine is not None:
-            tx.save(replace(instance, machine=replace(
-                instance.machine, machine_id=machine.machine_id, ssh_host=machine.ssh_host,
-                ssh_port=machine.ssh_port, ports=machine.ports)))
+            tx.save(
+                replace(
+                    instance,
+                    machine=replace(
+                        instance.machine,
+                        machine_id=machine.machine_id,
+                        ssh_host=machine.ssh_host,
+                        ssh_port=machine.ssh_port,
+                        ports=machine.ports,
+                    ),
+                )
+            )
 
     step.change(apply)
     return AGAIN
@@ -103,7 +116,15 @@ def lost(step: Step, attempt: Attempt | None, why: str) -> Next:
     else:
         message, state = f"{why}, and there is no snapshot", State.FAILED
     step.enter(
-        state, "machine_lost", message, failure=message, attempt_id=None,
-        last_machine=instance.machine, machine=None, order_id=None, hibernate_at=None, restoring=False,
+        state,
+        "machine_lost",
+        message,
+        failure=message,
+        attempt_id=None,
+        last_machine=instance.machine,
+        machine=None,
+        order_id=None,
+        hibernate_at=None,
+        restoring=False,
     )
     return AGAIN

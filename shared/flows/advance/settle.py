@@ -140,6 +140,7 @@ def _watch(step: Step, attempt: Attempt, listed: dict[str, dict[str, RentedMachi
             step.end_attempt(attempt, Outcome.FAILED, machine.message or f"the machine is {machine.status}")
             return AGAIN
     again_at = min(limit, step.after(LOOK_S))
-    step.change_attempt(attempt.id, lambda fresh, _: replace(fresh, next_action_at=again_at)
-                        if fresh.stage is Stage.CREATED else fresh)
+    step.change_attempt(
+        attempt.id, lambda fresh, _: replace(fresh, next_action_at=again_at) if fresh.stage is Stage.CREATED else fresh
+    )
     return again_at

@@ -87,8 +87,14 @@ class Step:
                 return
             instance = tx.load(Instance, attempt.instance_id)
             tx.save(ended)
-            tx.event(instance, "attempt_ended", f"{attempt.gpu_name} on host {attempt.host_id}: {why}",
-                     self.actor, attempt_id=attempt.id, outcome=str(outcome))
+            tx.event(
+                instance,
+                "attempt_ended",
+                f"{attempt.gpu_name} on host {attempt.host_id}: {why}",
+                self.actor,
+                attempt_id=attempt.id,
+                outcome=str(outcome),
+            )
 
         self.deps.records.transact(apply)
 

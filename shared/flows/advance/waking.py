@@ -44,7 +44,13 @@ def _let_go(step: Step, attempt: Attempt | None, why: str) -> Next:
 def _back(step: Step, why: str) -> Next:
     call_off(step, "the wake gave up")
     step.enter(
-        State.HIBERNATED, "wake_failed", f"still hibernated: {why}",
-        failure=why, attempt_id=None, machine=None, order_id=None, restoring=False,
+        State.HIBERNATED,
+        "wake_failed",
+        f"still hibernated: {why}",
+        failure=why,
+        attempt_id=None,
+        machine=None,
+        order_id=None,
+        restoring=False,
     )
     return AGAIN

@@ -1,0 +1,68 @@
+"""Lay a function out as it is deployed: its `main.py`, `shared/` beside it, only the requirements the manifest names.
+
+    python -m infra.stage NAME... | --all [--out build/stage] [--no-bundle]
+
+The agent's stage also holds the agent as one file for every supported Python. Modules are compiled, unchecked: without
+compiled modules a cold start takes four times as long.
+"""
+
+from __future__ import annotations
+
+import argparse
+import compileall
+import py_compile
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from infra import agent_bundle, manifest
+from infra.manifest import ROOT, Function
+
+REQUIREMENTS = ROOT / "requirements.txt"
+
+
+def pins() -> dict[str, str]:
+    """Package -> its pinned line in requirements.txt."""
+    lines = [line.split("#")[0].strip() for line in REQUIREMENTS.read_text().splitlines()]
+    return {re.split(r"[=\[<>~!]", line)[0]: line for line in lines if line}
+
+
+def stage(function: Function, out: Path, bundle: Path | None = None) -> Path:
+    """Write the stage afresh; its folder. Raises KeyError when a requirement is not pinned."""
+    target = out / function.name
+    if target.exists():
+        shutil.rmtree(target)
+    target.mkdir(parents=True)
+    shutil.copy(ROOT / "functions" / function.name / "main.py", target / "main.py")
+    shutil.copytree(ROOT / "shared", target / "shared", ignore=shutil.ignore_patterns("__pycache__", "fake.py"))
+    known = pins()
+    (target / "requirements.txt").write_text("".join(f"{known[name]}\n" for name in function.requires))
+    if bundle is not None and function.name == "agent":
+        shutil.copy(bundle, target / "agent.pyz")
+    compileall.compile_dir(target, quiet=1, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    return target
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "stage")
+    parser.add_argument("--no-bundle", action="store_true", help="leave the agent's file out")
+    given = parser.parse_args()
+    functions = manifest.load()
+    unknown = set(given.names) - set(functions)
+    if unknown or not (given.all or given.names):
+        parser.error(f"no such function: {', '.join(sorted(unknown))}" if unknown else "name a function, or --all")
+    names = list(functions) if given.all else given.names
+    bundle = None
+    if "agent" in names and not given.no_bundle:
+        bundle = ROOT / "build" / "agent-all.pyz"
+        agent_bundle.build(bundle, list(agent_bundle.ABIS), ROOT / "build" / "wheels")
+    for name in names:
+        sys.stdout.write(f"{stage(functions[name], given.out, bundle)}\n")
+
+
+if __name__ == "__main__":
+    main()
