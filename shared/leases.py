@@ -17,6 +17,9 @@ from shared.domain.lease import Lease
 from shared.store.records import Transaction
 
 
+RETRY_S = 5.0
+
+
 @dataclass
 class Held:
     """A lease in hand. `next_action_at` is what its holder leaves behind; `seen_pokes` what it has looked at."""
@@ -42,6 +45,10 @@ def hold(deps: Deps, instance_id: str) -> Iterator[Held]:
     held.next_action_at = deps.clock.now()
     try:
         yield held
+    except Exception:
+        # Whatever broke may break again: others come first.
+        held.next_action_at = deps.clock.now() + timedelta(seconds=RETRY_S * deps.settings.time_scale)
+        raise
     finally:
         _release(deps, instance_id, held)
 

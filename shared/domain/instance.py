@@ -57,6 +57,9 @@ DEADLINE: dict[State, timedelta] = {
 }
 """When a passing state is over time. `destroying` never gives up: past it, every try is reported."""
 
+ADOPTED_DEADLINE = timedelta(hours=2)
+"""Once a machine is adopted, its restore or set-up may take longer than finding one."""
+
 
 class Action(StrEnum):
     WAKE = "wake"
@@ -214,6 +217,8 @@ class Instance:
 
     def deadline_at(self, scale: float = 1.0) -> datetime | None:
         limit = DEADLINE.get(self.state)
+        if self.state in (State.PROVISIONING, State.WAKING) and self.attempt_id is not None:
+            limit = ADOPTED_DEADLINE
         return self.entered_at + limit * scale if limit else None
 
     def overdue(self, now: datetime, scale: float = 1.0) -> bool:

@@ -17,6 +17,7 @@ EXPIRED_SESSIONS = Shape("expired_sessions", "sessions", (), "expires_at")
 EXPIRED_EVENTS = Shape("expired_events", "events", (), "expires_at")
 EXPIRED_ORDERS = Shape("expired_orders", "orders", (), "expires_at")
 EXPIRED_IDEMPOTENCY = Shape("expired_idempotency", "idempotency", (), "expires_at")
+EXPIRED_THROTTLES = Shape("expired_throttles", "throttles", (), "expires_at")
 RESERVED_INSTANCES = Shape("reserved_instances", "instances", (), "reserved_until")
 
 SHAPES: tuple[Shape, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Shape))

@@ -8,7 +8,6 @@ from datetime import timedelta
 
 from shared import errors
 from shared.deps import Deps
-from shared.domain.instance import Instance
 from shared.flows.advance import advance
 from shared.store.shapes import DUE_INSTANCES
 from shared.wire.base import Report
@@ -24,18 +23,19 @@ def motion(deps: Deps) -> Report:
     notes: list[str] = []
     with ThreadPoolExecutor(WORKERS) as pool:
         while True:
-            soon, _ = deps.records.query(Instance, DUE_INSTANCES, limit=BATCH)
+            # Ids and times only: one record that cannot be read must not stop the others.
+            page = deps.store.query(DUE_INSTANCES, limit=BATCH)
             now = deps.clock.now()
-            due = [i for i in soon if i.next_action_at is not None and i.next_action_at <= now]
+            due = [d.id for d in page.documents if d.data["next_action_at"] <= now]
             looked_at += len(due)
-            for note in pool.map(lambda instance: _one(deps, instance.id), due):
+            for note in pool.map(lambda instance_id: _one(deps, instance_id), due):
                 changed += note == ""
                 if note:
                     failed += 1
                     notes.append(note)
             left = until - time.monotonic()
             horizon = now + timedelta(seconds=left)
-            if left <= 0 or not any(i.next_action_at and i.next_action_at <= horizon for i in soon):
+            if left <= 0 or not any(d.data["next_action_at"] <= horizon for d in page.documents):
                 break
             deps.clock.sleep(min(deps.settings.motion_interval_s, max(0.0, left)))
     return Report(name="motion", looked_at=looked_at, changed=changed, failed=failed, notes=notes[:20])
@@ -49,4 +49,7 @@ def _one(deps: Deps, instance_id: str) -> str:
         return ""
     except errors.Error as error:
         return f"{instance_id}: {error.code}: {error.message}"
+    except Exception as error:
+        # A bug or a damaged record: told in the report, and the sweep goes on.
+        return f"{instance_id}: {type(error).__name__}: {error}"
     return ""

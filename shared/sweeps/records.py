@@ -12,6 +12,7 @@ from shared.store.shapes import (
     EXPIRED_IDEMPOTENCY,
     EXPIRED_ORDERS,
     EXPIRED_SESSIONS,
+    EXPIRED_THROTTLES,
     RESERVED_INSTANCES,
 )
 from shared.wire.base import Report
@@ -22,7 +23,7 @@ BATCH = 200
 def records(deps: Deps) -> Report:
     """Firestore's TTL deletes these too, within a day; this makes it so on every store."""
     removed = 0
-    for shape in (EXPIRED_SESSIONS, EXPIRED_EVENTS, EXPIRED_ORDERS, EXPIRED_IDEMPOTENCY):
+    for shape in (EXPIRED_SESSIONS, EXPIRED_EVENTS, EXPIRED_ORDERS, EXPIRED_IDEMPOTENCY, EXPIRED_THROTTLES):
         page = deps.store.query(shape, upto=deps.clock.now(), limit=BATCH)
         removed += deps.records.delete(page.documents)
     return Report(name="records", looked_at=removed, changed=removed)

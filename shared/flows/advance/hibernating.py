@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from shared import errors
 from shared.domain.attempt import Outcome
 from shared.domain.instance import Clocks, Idleness, Instance, State
-from shared.domain.order import Order, Pulse
+from shared.domain.order import Order
 from shared.domain.snapshot import Snapshot
+from shared.flows.advance.racing import gone_silently
 from shared.flows.advance.running import lost
 from shared.flows.advance.step import AGAIN, Next, Step
 from shared.flows.snapshot_orders import order_snapshot
@@ -45,14 +45,9 @@ def step(step: Step) -> Next:
         return _stay_awake(step, order.error or (snapshot.problem if snapshot else None) or "the snapshot failed")
     if instance.overdue(step.now, step.deps.settings.time_scale):
         return _stay_awake(step, "the snapshot took too long")
-    pulse = records.find(Pulse, attempt.id)
-    silent_since = pulse.at if pulse else instance.entered_at
-    if step.now - silent_since > timedelta(seconds=step.deps.settings.silence_after_s) and attempt.machine_id:
-        try:
-            step.provider(attempt.provider).get(attempt.machine_id)
-        except errors.MachineNotFound:
-            return lost(step, attempt, "the machine was lost while it was hibernating")
-    return step.after(step.deps.settings.silence_after_s)
+    if gone_silently(step, attempt):
+        return lost(step, attempt, "the machine was lost while it was hibernating")
+    return step.now + timedelta(seconds=step.deps.settings.silence_after_s)
 
 
 def _asleep(step: Step) -> Next:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shared.domain.instance import State
-from shared.flows.advance.racing import Exhausted, call_off, race
+from shared.flows.advance.racing import Exhausted, call_off, gone_silently, let_go, look_again, race, what_was_tried
 from shared.flows.advance.step import AGAIN, Next, Step
 
 
@@ -11,9 +11,12 @@ def step(step: Step) -> Next:
     instance = step.instance
     deadline = instance.deadline_at(step.deps.settings.time_scale)
     if instance.overdue(step.now, step.deps.settings.time_scale):
-        return _fail(step, "no machine became ready in time")
+        return _fail(step, "out of time: " + what_was_tried(step))
     if instance.attempt_id is not None:
-        return deadline
+        attempt = next((a for a in step.attempts if a.id == instance.attempt_id), None)
+        if attempt is None or not attempt.wants_machine or gone_silently(step, attempt):
+            return let_go(step, attempt, "the machine was lost while it was set up")
+        return look_again(step, deadline)
     following = race(step)
     if isinstance(following, Exhausted):
         return _fail(step, following.why)

@@ -11,6 +11,7 @@ from shared.deps import Deps
 from shared.domain.attempt import Attempt, Outcome, Stage
 from shared.domain.instance import Instance
 from shared.domain.offer import MachineSpec, Need, Offer, nearest_misses, rank
+from shared.domain.order import Pulse
 from shared.flows import keys
 from shared.flows.advance.step import AGAIN, Moved, Next, Step
 from shared.providers.base import RentedMachine
@@ -85,13 +86,15 @@ def race(step: Step) -> Next | Exhausted:
         if not alive:
             return opened
     elif not alive:
-        return Exhausted(_what_was_tried(step))
+        return Exhausted(what_was_tried(step))
     return min((a.next_action_at for a in unasked if a.next_action_at), default=None)
 
 
-def _what_was_tried(step: Step) -> str:
+def what_was_tried(step: Step) -> str:
+    """How each machine of this round went, in words for the user."""
     tried = step.deps.records.attempts_of_round(step.instance.id, step.instance.round)
-    reasons = "; ".join(f"host {a.host_id}: {a.why}" for a in sorted(tried, key=lambda a: a.opened_at) if a.why)
+    ordered = sorted(tried, key=lambda a: a.opened_at)
+    reasons = "; ".join(f"host {a.host_id}: {a.why or 'still loading'}" for a in ordered)
     return f"{len(tried)} machines were tried and none became ready ({reasons})"
 
 
@@ -109,7 +112,7 @@ def _open(step: Step, alive: Sequence[Attempt]) -> Attempt | Exhausted:
     ]
     if not ranked:
         if before:
-            return Exhausted(_what_was_tried(step) + "; " + no_offer(instance.need, offers, troubles))
+            return Exhausted(what_was_tried(step) + "; " + no_offer(instance.need, offers, troubles))
         return Exhausted(no_offer(instance.need, offers, troubles))
     offer = ranked[0]
     attempt_id = keys.new_attempt_id(deps.settings)
@@ -219,3 +222,34 @@ def call_off(step: Step, why: str, outcome: Outcome = Outcome.CANCELLED) -> bool
     for attempt in wanting:
         step.end_attempt(attempt, outcome, why)
     return bool(wanting)
+
+
+def let_go(step: Step, attempt: Attempt | None, why: str) -> Next:
+    """The adopted machine could not serve: end it and go on with the race."""
+    if attempt is not None:
+        step.end_attempt(attempt, Outcome.FAILED, why)
+
+    def apply(tx: Transaction, instance: Instance) -> None:
+        tx.save(replace(instance, attempt_id=None, machine=None, order_id=None, restoring=False))
+
+    step.change(apply)
+    return AGAIN
+
+
+def gone_silently(step: Step, attempt: Attempt) -> bool:
+    """Whether a silent machine is proven gone; silence alone proves nothing."""
+    pulse = step.deps.records.find(Pulse, attempt.id)
+    heard = max(filter(None, (pulse.at if pulse else None, attempt.adopted_at)), default=step.instance.entered_at)
+    if step.now - heard < timedelta(seconds=step.deps.settings.silence_after_s) or attempt.machine_id is None:
+        return False
+    try:
+        step.provider(attempt.provider).get(attempt.machine_id)
+    except errors.MachineNotFound:
+        return True
+    return False
+
+
+def look_again(step: Step, deadline: datetime | None) -> datetime:
+    """When to look at an adopted machine again that has not said it is done."""
+    again_at = step.now + timedelta(seconds=step.deps.settings.silence_after_s)
+    return min(again_at, deadline) if deadline else again_at

@@ -2,43 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from shared.domain.attempt import Attempt, Outcome
-from shared.domain.instance import Instance, State
+from shared.domain.instance import State
 from shared.domain.order import Order
-from shared.flows.advance.racing import Exhausted, call_off, race
+from shared.flows.advance.racing import Exhausted, call_off, gone_silently, let_go, look_again, race, what_was_tried
 from shared.flows.advance.step import AGAIN, Next, Step
-from shared.store.records import Transaction
 
 
 def step(step: Step) -> Next:
     instance = step.instance
     deadline = instance.deadline_at(step.deps.settings.time_scale)
     if instance.overdue(step.now, step.deps.settings.time_scale):
-        return _back(step, "no machine became usable in time")
+        return _back(step, "out of time: " + what_was_tried(step))
     if instance.attempt_id is not None:
         order = step.deps.records.find(Order, instance.order_id) if instance.order_id else None
         attempt = next((a for a in step.attempts if a.id == instance.attempt_id), None)
-        if attempt is None or not attempt.wants_machine or (order is not None and order.state == "failed"):
-            return _let_go(step, attempt, order.error if order and order.error else "the machine was lost")
-        return deadline
+        if order is not None and order.state == "failed":
+            return let_go(step, attempt, f"restore failed: {order.error}")
+        if attempt is None or not attempt.wants_machine or gone_silently(step, attempt):
+            return let_go(step, attempt, "the machine was lost while it restored")
+        return look_again(step, deadline)
     following = race(step)
     if isinstance(following, Exhausted):
         return _back(step, following.why)
     return following if following is not None else deadline
-
-
-def _let_go(step: Step, attempt: Attempt | None, why: str) -> Next:
-    """This machine could not restore: end it and go on with the race."""
-    if attempt is not None:
-        step.end_attempt(attempt, Outcome.FAILED, f"restore failed: {why}")
-
-    def apply(tx: Transaction, instance: Instance) -> None:
-        tx.save(replace(instance, attempt_id=None, machine=None, order_id=None, restoring=False))
-
-    step.change(apply)
-    return AGAIN
 
 
 def _back(step: Step, why: str) -> Next:

@@ -1,0 +1,43 @@
+"""A store that counts what is asked of it: for tests and benches of how much work a sweep does."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from shared.store.base import Document, Page, Shape, Store, Write
+
+
+class CountingStore:
+    """`calls` counts by verb, `documents` what queries read."""
+
+    def __init__(self, inner: Store) -> None:
+        self.inner = inner
+        self.calls: Counter[str] = Counter()
+        self.documents = 0
+
+    def get(self, collection: str, id: str) -> Document | None:
+        self.calls["get"] += 1
+        return self.inner.get(collection, id)
+
+    def commit(self, writes: Sequence[Write]) -> list[str]:
+        self.calls["commit"] += 1
+        return self.inner.commit(writes)
+
+    def query(
+        self,
+        shape: Shape,
+        equal: Mapping[str, Any] | None = None,
+        *,
+        upto: Any = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page:
+        self.calls["query"] += 1
+        page = self.inner.query(shape, equal, upto=upto, limit=limit, cursor=cursor)
+        self.documents += len(page.documents)
+        return page
+
+    def close(self) -> None:
+        self.inner.close()
