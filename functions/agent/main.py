@@ -1,8 +1,11 @@
 """The machines' side: the agent's own code, its registration, heartbeats, snapshots and results."""
 
+from pathlib import Path
+
 import functions_framework
 from flask import Response, send_file
 
+from shared import errors
 from shared.bootstrap import deps
 from shared.flows import agents
 from shared.web.endpoint import Call, endpoint, routes
@@ -15,7 +18,10 @@ COMMIT_BYTES = 16 << 20
 
 @endpoint("GET", "/agent/bundle", caller="public")
 def bundle(call: Call) -> Response:
-    return send_file(deps().settings.agent_bundle_path, mimetype="application/octet-stream", max_age=0)
+    path = Path(deps().settings.agent_bundle_path).resolve()
+    if not path.is_file():
+        raise errors.Unavailable("this deployment was staged without the agent; stage it again")
+    return send_file(path, mimetype="application/octet-stream", max_age=0)
 
 
 @endpoint("GET", "/agent/probe", caller="agent")

@@ -27,6 +27,7 @@ from shared.store.base import Create
 from shared.web import auth
 from shared.web.errors import status_of
 from shared.web.logs import log, trace_of
+from shared.wire.base import Report
 
 Caller = Literal["public", "user", "admin", "agent", "scheduler"]
 PREFIX = "/api/v1"
@@ -160,6 +161,9 @@ def _answer(one: Endpoint, call: Call, deps: Callable[[], Deps]) -> Response:
     answer = one.handler(call)
     if isinstance(answer, Response):
         return answer
+    if isinstance(answer, Report):
+        severity = "WARNING" if answer.failed else "INFO"
+        log(severity, f"sweep {answer.name}", request_id=call.request_id, **answer.model_dump(exclude={"name"}))
     body = json.dumps({"success": True, "data": answer.model_dump(mode="json")}, ensure_ascii=False)
     return Response(body, one.success, mimetype="application/json")
 
