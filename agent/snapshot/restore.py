@@ -119,6 +119,9 @@ class _Restore:
             os.unlink(path)
         if entry["k"] == "h":
             os.link(self.path(entry["to"]), path)
+            # Another name changes the inode's change time, not its content.
+            facts = os.lstat(path)
+            self.stats[entry["to"]] = [facts.st_ino, facts.st_ctime_ns]
             return
         if entry["k"] == "l":
             os.symlink(entry["to"], path)

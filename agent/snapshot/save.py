@@ -94,6 +94,12 @@ class Packs:
         if self._failed is not None:
             raise SnapshotError(f"an upload failed: {self._failed}") from self._failed
 
+    def abandon(self) -> None:
+        """End the uploaders; what they wrote is named by no manifest and goes with the next prune."""
+        self._failed = self._failed or SnapshotError("abandoned")
+        for _ in self._threads:
+            self._queue.put(None)
+
     def _close(self) -> None:
         pack, self._open = self._open, None
         if pack is None:
@@ -296,9 +302,13 @@ def save(
     manifest = Manifest(snapshot_id, time.time_ns(), list(names))
     packs = Packs(key, transport, manifest)
     work = _Save(key, manifest, packs, parent, _known_stats(state, parent))
-    for found in scan(roots, excludes, work.problems):
-        work.entry(found)
-    work.flush()
+    try:
+        for found in scan(roots, excludes, work.problems):
+            work.entry(found)
+        work.flush()
+    except BaseException:
+        packs.abandon()
+        raise
     packs.finish()
     if parent is not None:
         _carry_ids(manifest, parent, work)
