@@ -16,7 +16,6 @@ from shared.domain.instance import Instance
 from shared.domain.lease import Lease
 from shared.store.records import Transaction
 
-
 RETRY_S = 5.0
 
 

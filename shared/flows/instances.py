@@ -68,6 +68,13 @@ def _check_market(deps: Deps, need: Need) -> None:
         return
     if not offers and troubles:
         raise errors.ProviderRejected("; ".join(troubles))
+    # Providers filter too: what came nearest shows only in a wider search.
+    wide = Need(gpu_name=need.gpu_name, gpu_count=need.gpu_count, min_reliability=0, providers=need.providers)
+    try:
+        offers = [*offers, *search(deps, wide)[0]]
+    except errors.ProviderBusy:
+        # The message is the poorer for it, no more.
+        pass
     raise errors.NoCapacity(no_offer(need, offers, troubles))
 
 

@@ -1,4 +1,4 @@
-"""What every provider must do. An implementation joins with `provider` and `market`, the hands of the test inside it."""
+"""What every provider must do. An implementation joins with `provider` and `market`, the test's hands in it."""
 
 from __future__ import annotations
 

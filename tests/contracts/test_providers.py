@@ -123,7 +123,7 @@ SPEC = MachineSpec(image="x", disk_gib=10, onstart="true")
 @pytest.mark.parametrize(
     ("status", "body", "expected"),
     [
-        (400, b'{"success":false,"error":"invalid_args","msg":"error 404/3603: no_such_ask Instance ..."}', errors.NoCapacity),
+        (400, b'{"success":false,"error":"invalid_args","msg":"error 404/3603: no_such_ask ..."}', errors.NoCapacity),
         (404, b'{"success":false,"error":"no_such_ask","msg":"gone"}', errors.NoCapacity),
         (410, b'{"success":false,"error":"no_such_ask","msg":"gone"}', errors.NoCapacity),
         (200, b'{"success":false,"error":"no_such_ask","msg":"gone"}', errors.NoCapacity),

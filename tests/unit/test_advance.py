@@ -180,9 +180,8 @@ def test_a_late_worker_is_refused_by_its_old_lease() -> None:
 
     with leases.hold(world.deps, instance.id) as held:
         world.clock.step(seconds=60)
-        with leases.hold(world.deps, instance.id):
-            with pytest.raises(errors.StaleLease):
-                leases.renew(world.deps, instance.id, held)
+        with leases.hold(world.deps, instance.id), pytest.raises(errors.StaleLease):
+            leases.renew(world.deps, instance.id, held)
 
 
 @pytest.mark.parametrize("verb", ["offers", "create", "list", "terminate"])

@@ -57,7 +57,7 @@ def test_every_state_can_end_destroyed() -> None:
 
 def test_every_passing_state_has_a_deadline_and_no_resting_one_does() -> None:
     assert set(DEADLINE) == PASSING
-    assert RESTING | PASSING == set(State)
+    assert set(State) == RESTING | PASSING
 
 
 def test_every_state_is_in_the_table_and_can_be_reached() -> None:
@@ -204,7 +204,7 @@ def test_ranking_takes_the_cheapest_one_per_host_and_the_preferred_host_first() 
 
     assert [o.offer_id for o in rank(offers, Need())] == ["offer-1", "offer-2", "offer-3"]
     assert rank(offers, Need(), prefer_host="host-3")[0].offer_id == "offer-3"
-    assert [o.offer_id for o in rank(offers, Need(), avoid_machines={"machine-1"})][0] == "offer-2"
+    assert rank(offers, Need(), avoid_machines={"machine-1"})[0].offer_id == "offer-2"
 
 
 def test_transfer_counts_as_part_of_the_price() -> None:

@@ -159,8 +159,8 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
     max_leaves=12,
 )
-FIELDS = ["name", "gpu_name", "gpu_count", "disk_gib", "max_usd_per_hour", "regions", "env", "ports", "workspace", "setup",
-          "labels", "idle_policy", "width", "excludes", "image"]  # fmt: skip
+FIELDS = ["name", "gpu_name", "gpu_count", "disk_gib", "max_usd_per_hour", "regions", "env", "ports", "workspace",
+          "setup", "labels", "idle_policy", "width", "excludes", "image"]  # fmt: skip
 
 
 @hypothesis_settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -245,7 +245,7 @@ def test_a_token_of_another_key_or_no_algorithm_does_not_pass(scheduled: tuple[W
 
 
 def test_without_an_expected_identity_nobody_is_the_scheduler(scheduled: tuple[World, Any]) -> None:
-    world, key = scheduled
+    _, key = scheduled
     closed = World(oidc_email="", oidc_audience="")
 
     assert tick(closed, scheduler.token(key)).status_code == 401

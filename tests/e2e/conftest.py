@@ -1,0 +1,124 @@
+"""Stories against a running cloud: a local one of the tests' own, or a real deployment when DUMONT_API_URL is set.
+
+DUMONT_API_URL=https://… DUMONT_API_KEY=dk_… make test ARGS="tests/e2e/test_gpu.py"
+
+The latter rents real machines and costs money.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from local.embedded import Embedded, running
+
+PATIENCE_S = float(os.environ.get("DUMONT_TEST_PATIENCE_S", "120" if "DUMONT_API_URL" not in os.environ else "1200"))
+
+
+class ApiError(AssertionError):
+    def __init__(self, status: int, error: dict[str, Any]) -> None:
+        super().__init__(f"{status} {error['code']}: {error['message']}")
+        self.status, self.code = status, error["code"]
+
+
+@dataclass
+class ApiClient:
+    """The public API, as any client sees it."""
+
+    url: str
+    key: str
+    gpu: str
+
+    def call(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        response = httpx.request(
+            method,
+            f"{self.url}/api/v1{path}",
+            json=body,
+            headers={"Authorization": f"Bearer {self.key}", **headers},
+            timeout=90,
+        )
+        answer = response.json()
+        if not answer["success"]:
+            raise ApiError(response.status_code, answer["error"])
+        return answer["data"]
+
+    def until(self, instance: str, state: str) -> dict[str, Any]:
+        limit = time.monotonic() + PATIENCE_S
+        while True:
+            found: dict[str, Any] = self.call("GET", f"/instances/{instance}?wait=20")
+            if found["state"] == state:
+                return found
+            assert time.monotonic() < limit and found["state"] != "failed", (found["state"], found["failure"])
+            time.sleep(0.1)
+
+
+@dataclass
+class Result:
+    stdout: str
+    stderr: str
+    exit_code: int | None
+
+    def __contains__(self, text: str) -> bool:
+        return text in self.stdout
+
+
+class GpuInstance:
+    """One instance that a test rents for itself."""
+
+    def __init__(self, api: ApiClient, view: dict[str, Any]) -> None:
+        self.api, self.id, self.view = api, view["id"], view
+
+    def run_command(self, command: str, timeout_s: float = 60) -> Result:
+        order = self.api.call(
+            "POST", f"/instances/{self.id}/exec", {"command": ["bash", "-c", command], "timeout_s": timeout_s}
+        )
+        limit = time.monotonic() + timeout_s + 30
+        while order["state"] not in ("done", "failed"):
+            assert time.monotonic() < limit, order
+            order = self.api.call("GET", f"/instances/{self.id}/exec/{order['id']}")
+        return Result(order["stdout"], order["stderr"], order["exit_code"])
+
+
+@pytest.fixture(scope="session")
+def cloud() -> Iterator[Embedded | None]:
+    """None when the tests run against a real deployment."""
+    if "DUMONT_API_URL" in os.environ:
+        yield None
+        return
+    with running() as embedded:
+        yield embedded
+
+
+@pytest.fixture(scope="session")
+def api_client(cloud: Embedded | None) -> ApiClient:
+    gpu = os.environ.get("DUMONT_TEST_GPU", "RTX 4090")
+    if cloud is None:
+        return ApiClient(os.environ["DUMONT_API_URL"], os.environ["DUMONT_API_KEY"], gpu)
+    return ApiClient(cloud.state["api_url"], cloud.state["demo"]["api_key"], gpu)
+
+
+@pytest.fixture
+def local(cloud: Embedded | None) -> Embedded:
+    """For stories that only a simulated market can tell."""
+    if cloud is None:
+        pytest.skip("needs the local cloud")
+    return cloud
+
+
+@pytest.fixture
+def gpu_instance(api_client: ApiClient) -> Iterator[GpuInstance]:
+    """Provisioned for this test, ready, and destroyed after it."""
+    key = uuid.uuid4().hex
+    view = api_client.call("POST", "/instances/provision", {"gpu_name": api_client.gpu}, **{"Idempotency-Key": key})
+    try:
+        yield GpuInstance(api_client, api_client.until(view["id"], "running"))
+    finally:
+        api_client.call("DELETE", f"/instances/{view['id']}/destroy?wait=50")
+        api_client.until(view["id"], "destroyed")
