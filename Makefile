@@ -20,6 +20,7 @@ up: setup
 	@exec $(PY) -m local.up --port 8700 $(if $(STORE),--store $(STORE)) $(ARGS)
 
 test: setup
+	@infra/packages.sh ssh:openssh-client ssh-keygen:openssh-client
 	$(PY) -m pytest $(ARGS)
 
 check: setup
@@ -35,6 +36,7 @@ docs: setup
 	@$(PY) -m infra.openapi
 	@$(PY) -m infra.indexes
 	@$(PY) -m infra.lifecycle
+	@$(PY) -m infra.env_example
 	@$(PY) -m cli.docs
 
 clean:

@@ -22,6 +22,7 @@ CHECKS: dict[str, list[str]] = {
     "openapi": [sys.executable, "-m", "infra.openapi", "--check"],
     "indexes": [sys.executable, "-m", "infra.indexes", "--check"],
     "lifecycle": [sys.executable, "-m", "infra.lifecycle", "--check"],
+    "env_example": [sys.executable, "-m", "infra.env_example", "--check"],
     "cli_docs": [sys.executable, "-m", "cli.docs", "--check"],
 }
 

@@ -66,10 +66,12 @@ class Client:
             if status < 400:
                 data: dict[str, Any] = answer["data"]
                 return data
-            if status in (429, 503) and attempt < TRIES and (repeatable or status == 429):
+            error_body = answer.get("error") or {}
+            # 502 `unavailable` is a function that broke off; any other 502 is a provider's word.
+            broke_off = status == 502 and error_body.get("code") in (None, "unavailable")
+            if attempt < TRIES and (status == 429 or (repeatable and (status == 503 or broke_off))):
                 time.sleep(min(30.0, retry_after))
                 continue
-            error_body = answer.get("error") or {}
             raise ApiError(
                 status,
                 error_body.get("code", "error"),

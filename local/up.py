@@ -25,7 +25,7 @@ from typing import Any
 from aiohttp import web
 
 from infra import agent_bundle, manifest
-from local import gateway, scheduler, weed
+from local import emulator, gateway, scheduler, weed
 from local.scenario import load as load_scenario
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,7 +76,7 @@ def keep(folder: Path, port: int | None, names: list[str]) -> Kept:
         kept = Kept(**json.loads(file.read_text()))
     else:
         kept = Kept({"weed": weed_base()}, _secrets())
-    for name in ("gateway", "vast", "control", *names):
+    for name in ("gateway", "vast", "control", "firestore", *names):
         if not free(kept.ports.get(name, 0)) or name not in kept.ports:
             kept.ports[name] = any_port()
     if port is not None:
@@ -201,6 +201,8 @@ def settings_env(given: argparse.Namespace, kept: Kept, url: str) -> dict[str, s
     store = given.store
     if store == "sqlite":
         store = f"sqlite:{(given.dir / 'dumont.db').resolve()}"
+    elif store == "firestore":
+        store = "firestore:dumont-local"
     return {
         "DUMONT_ENV": "local",
         "DUMONT_STORE": store,
@@ -270,6 +272,8 @@ async def up(given: argparse.Namespace) -> None:
     bundle = ROOT / "build" / "agent.pyz"
     agent_bundle.build(bundle, [f"{sys.version_info[0]}.{sys.version_info[1]}"], ROOT / "build" / "wheels")
     settings = settings_env(given, kept, url)
+    if given.store == "firestore":
+        os.environ["FIRESTORE_EMULATOR_HOST"] = f"127.0.0.1:{kept.ports['firestore']}"
     base_env = {k: v for k, v in os.environ.items() if not k.startswith("DUMONT_")}
     env = {**base_env, **settings, "PYTHONPATH": str(ROOT), "THREADS": "24"}
     cloud = Cloud(given.dir, kept)
@@ -303,6 +307,14 @@ async def up(given: argparse.Namespace) -> None:
             ],
             {**base_env, "PYTHONPATH": str(ROOT)},
         )
+        if given.store == "firestore":
+            jar = emulator.find_jar()
+            if jar is None:
+                raise SystemExit(
+                    "STORE=firestore needs Java and Google's emulator: gcloud components install cloud-firestore-emulator"
+                )
+            await cloud.start("firestore", emulator.command(jar, kept.ports["firestore"]), base_env)
+            await answers(kept.ports["firestore"])
         # The first connection makes the store's tables; functions that start together need not race for that.
         key = await asyncio.to_thread(demo_user, settings, known["password"])
         for name in functions:
@@ -383,7 +395,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, help="of the console and the API; default: the one it had, or a free one")
     parser.add_argument("--scenario", type=Path, default=ROOT / "local" / "scenarios" / "default.json")
     parser.add_argument("--tick-s", type=float, help="seconds that stand for the scheduler's minute")
-    parser.add_argument("--store", default="sqlite", help="sqlite, or firestore:PROJECT")
+    parser.add_argument(
+        "--store", default="sqlite", help="sqlite; firestore (Google's emulator, kept in memory); or firestore:PROJECT"
+    )
     asyncio.run(up(parser.parse_args()))
 
 

@@ -61,7 +61,6 @@ class Settings(BaseSettings):
     sweep_budget_s: float = 50
     time_scale: float = 1.0
     """Multiplies deadlines and retry times; for tests and the local cloud."""
-    log_level: str = "INFO"
 
     @model_validator(mode="after")
     def refuse_development_defaults(self) -> Settings:

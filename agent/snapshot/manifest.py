@@ -7,13 +7,14 @@ and every section's length, so the control plane can check a snapshot without re
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from agent.snapshot.errors import SnapshotError
 from agent.snapshot.pack import Sealer, compress, expand
-from shared.domain.snapshot import head_length, read_head, seal_head
+from shared.domain.snapshot import PREFIX, SALT, head_length, read_head, salt_of, salted, seal_head
 from shared.errors import StorageError
 
 FORMAT = 1
@@ -38,7 +39,8 @@ class Manifest:
 
 def encode(manifest: Manifest, key: bytes, name: str) -> bytes:
     """The object that is written under `name`, last of all."""
-    sealer = Sealer(key, name)
+    salt = os.urandom(SALT)
+    sealer = Sealer(key, salted(name, salt))
     sections: list[list[Any]] = []
     bodies: list[bytes] = []
 
@@ -61,14 +63,15 @@ def encode(manifest: Manifest, key: bytes, name: str) -> bytes:
         "sections": sections,
         "counts": manifest.counts,
     }
-    return seal_head(head, key, name) + b"".join(bodies)
+    return seal_head(head, key, name, salt) + b"".join(bodies)
 
 
 def decode(read: Callable[[int, int], bytes], key: bytes, name: str) -> Manifest:
     """A manifest from storage; `read(offset, length)`. Raises SnapshotError when it is damaged, foreign or too new."""
     try:
-        length = head_length(read(0, 8))
-        head = read_head(read(0, length), key, name)
+        length = head_length(read(0, PREFIX))
+        prefix = read(0, length)
+        head = read_head(prefix, key, name)
     except StorageError as error:
         raise SnapshotError(error.message) from error
     if head.fields.get("format") != FORMAT:
@@ -80,7 +83,7 @@ def decode(read: Callable[[int, int], bytes], key: bytes, name: str) -> Manifest
         packs=[(str(k), int(v)) for k, v in head.fields["packs"]],
         counts=dict(head.fields["counts"]),
     )
-    for kind, rows in _sections(read, length, head.fields["sections"], Sealer(key, name)):
+    for kind, rows in _sections(read, length, head.fields["sections"], Sealer(key, salted(name, salt_of(prefix)))):
         if kind == "frames":
             manifest.frames += rows
         elif kind == "entries":

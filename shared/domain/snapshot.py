@@ -1,7 +1,8 @@
 """A snapshot's record, and the part of its manifest that the control plane reads to verify it.
 
-A manifest object starts with a head: `DMF1`, the head's sealed length (4 bytes, big-endian), then the sealed head:
-zlib-compressed JSON under AES-256-GCM with the key of `object_key`, nonce 0. `agent/snapshot/FORMAT.md` has the rest.
+A manifest object starts with a head: `DMF1`, a salt (16 bytes), the head's sealed length (4 bytes, big-endian) and the
+sealed head, zlib-compressed JSON under AES-256-GCM. The salt is fresh at each writing: a snapshot that is tried again
+under the same name never seals other bytes with the same key and nonce. `agent/snapshot/FORMAT.md` has the rest.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from typing import Any
 from shared.errors import StorageError
 
 MAGIC = b"DMF1"
+SALT = 16
+PREFIX = len(MAGIC) + SALT + 4
+"""How many bytes must be read to learn the head's length."""
 HEAD_LIMIT = 64 << 20
 
 
@@ -69,12 +73,18 @@ def nonce(frame: int) -> bytes:
     return struct.pack(">QI", frame, 0)
 
 
-def seal_head(head: dict[str, Any], key: bytes, name: str) -> bytes:
+def salted(name: str, salt: bytes) -> str:
+    """The name that a manifest's frames are sealed under."""
+    return f"{name}#{salt.hex()}"
+
+
+def seal_head(head: dict[str, Any], key: bytes, name: str, salt: bytes) -> bytes:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     text = zlib.compress(json.dumps(head, separators=(",", ":")).encode(), 6)
-    sealed = AESGCM(object_key(key, name)).encrypt(nonce(0), text, associated(name, 0))
-    return MAGIC + struct.pack(">I", len(sealed)) + sealed
+    under = salted(name, salt)
+    sealed = AESGCM(object_key(key, under)).encrypt(nonce(0), text, associated(under, 0))
+    return MAGIC + salt + struct.pack(">I", len(sealed)) + sealed
 
 
 def read_head(manifest: bytes, key: bytes, name: str) -> Head:
@@ -83,8 +93,9 @@ def read_head(manifest: bytes, key: bytes, name: str) -> Head:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     length = head_length(manifest)
+    under = salted(name, salt_of(manifest))
     try:
-        text = AESGCM(object_key(key, name)).decrypt(nonce(0), manifest[8:length], associated(name, 0))
+        text = AESGCM(object_key(key, under)).decrypt(nonce(0), manifest[PREFIX:length], associated(under, 0))
         fields = json.loads(zlib.decompress(text))
         return Head(str(fields["snapshot_id"]), {str(k): int(v) for k, v in fields["packs"]}, fields)
     except (InvalidTag, zlib.error, ValueError, KeyError, TypeError) as error:
@@ -92,12 +103,16 @@ def read_head(manifest: bytes, key: bytes, name: str) -> Head:
 
 
 def head_length(prefix: bytes) -> int:
-    """How many bytes of a manifest its head takes, from its first 8. Raises StorageError."""
-    if len(prefix) < 8 or prefix[:3] != MAGIC[:3]:
+    """How many bytes of a manifest its head takes, from its first `PREFIX`. Raises StorageError."""
+    if len(prefix) < PREFIX or prefix[:3] != MAGIC[:3]:
         raise StorageError("this is not a manifest")
     if prefix[:4] != MAGIC:
         raise StorageError(f"the manifest is of a version this code cannot read: {prefix[3:4]!r}")
-    (length,) = struct.unpack(">I", prefix[4:8])
+    (length,) = struct.unpack(">I", prefix[PREFIX - 4 : PREFIX])
     if length > HEAD_LIMIT:
         raise StorageError("the manifest's head is too long")
-    return 8 + int(length)
+    return PREFIX + int(length)
+
+
+def salt_of(prefix: bytes) -> bytes:
+    return prefix[len(MAGIC) : len(MAGIC) + SALT]

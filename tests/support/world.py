@@ -198,7 +198,7 @@ class FakeAgent:
         prefix, pack = prefix_of(snapshot.instance_id), uploads.uploads[0].key
         self.world.objects.put(prefix + pack, b"x" * (9 if damage else 10))
         head = {"format": 1, "snapshot_id": snapshot.id, "packs": [[pack, 10]], "sections": []}
-        manifest = seal_head(head, keys.data_key(deps, snapshot.instance_id), snapshot.manifest_key)
+        manifest = seal_head(head, keys.data_key(deps, snapshot.instance_id), snapshot.manifest_key, bytes(16))
         self.world.objects.put(prefix + snapshot.manifest_key, manifest)
         body = wire.SnapshotCommit(
             snapshot_id=snapshot.id,
