@@ -311,7 +311,7 @@ async def up(given: argparse.Namespace) -> None:
             jar = emulator.find_jar()
             if jar is None:
                 raise SystemExit(
-                    "STORE=firestore needs Java and Google's emulator: gcloud components install cloud-firestore-emulator"
+                    "STORE=firestore needs Java and the emulator: gcloud components install cloud-firestore-emulator"
                 )
             await cloud.start("firestore", emulator.command(jar, kept.ports["firestore"]), base_env)
             await answers(kept.ports["firestore"])

@@ -1,8 +1,8 @@
 """A snapshot's record, and the part of its manifest that the control plane reads to verify it.
 
 A manifest object starts with a head: `DMF1`, a salt (16 bytes), the head's sealed length (4 bytes, big-endian) and the
-sealed head, zlib-compressed JSON under AES-256-GCM. The salt is fresh at each writing: a snapshot that is tried again
-under the same name never seals other bytes with the same key and nonce. `agent/snapshot/FORMAT.md` has the rest.
+sealed head, zlib-compressed JSON under AES-256-GCM. The salt is fresh at each writing: a snapshot tried again under the
+same name never seals other bytes with the same key and nonce. `agent/snapshot/FORMAT.md` has the rest.
 """
 
 from __future__ import annotations
