@@ -9,21 +9,25 @@ from typing import Any
 
 from aiohttp import web
 
+from local.gce_api import Gce
+from local.guests import Guest
+from local.tensordock_api import TensorDock
 from local.vast_api import Rented, Vast
 
 KINDS = ("429", "500", "500_after", "timeout_after", "drop_after", "slow", "quota")
 
 
-def application(vast: Vast) -> web.Application:
+def application(vast: Vast, tensordock: TensorDock, gce: Gce) -> web.Application:
+    """Paths take a machine's id as its provider gives it; `?provider=` chooses between markets, Vast.ai without it."""
     app = web.Application()
-    control = Control(vast)
+    control = Control(vast, tensordock, gce)
     app.router.add_get("/machines", control.machines)
     app.router.add_get("/hosts", control.hosts)
     app.router.add_get("/requests", control.requests)
     app.router.add_get("/bills", control.bills)
-    app.router.add_put("/machines/{id}/load", control.load)
-    app.router.add_post("/machines/{id}/{act:kill|freeze|thaw|agent-restart}", control.act)
-    app.router.add_post("/hosts/{id}/{act:sell-out|restock}", control.stock)
+    app.router.add_put("/machines/{id:.+}/load", control.load)
+    app.router.add_post("/machines/{id:.+}/{act:kill|freeze|thaw|agent-restart|outbid}", control.act)
+    app.router.add_post("/hosts/{id:.+}/{act:sell-out|restock}", control.stock)
     app.router.add_get("/faults", control.faults)
     app.router.add_post("/faults", control.add_fault)
     app.router.add_delete("/faults", control.clear_faults)
@@ -31,9 +35,28 @@ def application(vast: Vast) -> web.Application:
     return app
 
 
+def guest_view(provider: str, guest: Guest) -> dict[str, Any]:
+    machine = guest.machine
+    return {
+        "provider": provider,
+        "id": guest.id,
+        "label": guest.label,
+        "host_id": guest.place,
+        "machine_id": guest.place,
+        "state": "destroying" if guest.destroyed_at else guest.status,
+        "pid": machine.process.pid if machine and machine.process else None,
+        "dir": str(machine.dir) if machine else None,
+        "root": str(machine.dir / "root") if machine else None,
+        "home": str(machine.dir / "home") if machine else None,
+        "ports": guest.ports,
+        "load": machine.load if machine else None,
+    }
+
+
 def view(rented: Rented) -> dict[str, Any]:
     machine = rented.machine
     return {
+        "provider": "vast",
         "id": rented.id,
         "label": rented.label,
         "host_id": rented.offer["host_id"],
@@ -49,17 +72,32 @@ def view(rented: Rented) -> dict[str, Any]:
 
 
 class Control:
-    def __init__(self, vast: Vast) -> None:
+    def __init__(self, vast: Vast, tensordock: TensorDock, gce: Gce) -> None:
         self._vast = vast
+        self._guests = {"tensordock": tensordock, "gce": gce}
 
-    def _one(self, request: web.Request) -> Rented:
-        rented = self._vast.rented.get(int(request.match_info["id"]))
-        if rented is None or rented.machine is None:
+    def _one(self, request: web.Request) -> Rented | Guest:
+        id = request.match_info["id"]
+        found: Rented | Guest | None = self._vast.rented.get(int(id)) if id.isdigit() else None
+        for market in self._guests.values():
+            found = found or market.guests.get(id)
+        if found is None or found.machine is None:
             raise web.HTTPNotFound(text="no such running machine")
-        return rented
+        return found
+
+    def _show(self, one: Rented | Guest) -> dict[str, Any]:
+        if isinstance(one, Rented):
+            return view(one)
+        provider = next(name for name, market in self._guests.items() if one.id in market.bills)
+        return guest_view(provider, one)
+
+    def _market(self, request: web.Request) -> Any:
+        return self._guests.get(request.query.get("provider", "vast"), self._vast)
 
     async def machines(self, request: web.Request) -> web.Response:
-        return web.json_response([view(rented) for rented in self._vast.rented.values()])
+        rows = [view(rented) for rented in self._vast.rented.values()]
+        rows += [guest_view(name, g) for name, market in self._guests.items() for g in market.guests.values()]
+        return web.json_response(rows)
 
     async def hosts(self, request: web.Request) -> web.Response:
         taken = {rented.offer["id"] for rented in self._vast.rented.values()}
@@ -80,7 +118,7 @@ class Control:
 
     async def requests(self, request: web.Request) -> web.Response:
         part = request.query.get("path", "")
-        return web.json_response([record for record in self._vast.requests if part in record["path"]])
+        return web.json_response([record for record in self._market(request).requests if part in record["path"]])
 
     async def bills(self, request: web.Request) -> web.Response:
         now, bills = time.time(), []
@@ -88,6 +126,7 @@ class Control:
             gpu, storage = rented.usd(now)
             bills.append(
                 {
+                    "provider": "vast",
                     "id": rented.id,
                     "label": rented.label,
                     "usd_gpu": str(gpu),
@@ -96,21 +135,43 @@ class Control:
                     "destroyed_at": rented.destroyed_at,
                 }
             )
+        for name, market in self._guests.items():
+            for guest in market.bills.values():
+                bills.append(
+                    {
+                        "provider": name,
+                        "id": guest.id,
+                        "label": guest.label,
+                        "usd_gpu": str(guest.usd(now)),
+                        "usd_storage": "0",
+                        "created_at": guest.created_at,
+                        "destroyed_at": guest.destroyed_at,
+                    }
+                )
         return web.json_response(bills)
 
     async def load(self, request: web.Request) -> web.Response:
-        rented, body = self._one(request), await request.json()
-        assert rented.machine is not None
-        rented.machine.load.update({k: float(body[k]) for k in ("gpu", "memory_mib") if k in body})
-        rented.machine.write_gpu()
-        return web.json_response(view(rented))
+        one, body = self._one(request), await request.json()
+        assert one.machine is not None
+        one.machine.load.update({k: float(body[k]) for k in ("gpu", "memory_mib") if k in body})
+        one.machine.write_gpu()
+        return web.json_response(self._show(one))
 
     async def act(self, request: web.Request) -> web.Response:
-        rented, act = self._one(request), request.match_info["act"]
-        machine = rented.machine
+        one, act = self._one(request), request.match_info["act"]
+        machine = one.machine
         assert machine is not None
         if act == "kill":
-            await asyncio.to_thread(self._vast.kill_host, rented)
+            if isinstance(one, Rented):
+                await asyncio.to_thread(self._vast.kill_host, one)
+            else:
+                await asyncio.to_thread(machine.stop)
+                one.status = "error"
+        elif act == "outbid":
+            # Another's bid was higher: the provider stops the machine, its disk stays and is billed.
+            if not isinstance(one, Rented):
+                raise web.HTTPBadRequest(text="only Vast.ai machines are outbid")
+            await asyncio.to_thread(self._vast.stop, one)
         elif act == "freeze":
             machine.signal(signal.SIGSTOP)
         elif act == "thaw":
@@ -119,18 +180,19 @@ class Control:
             await asyncio.to_thread(machine.stop)
             await machine.listen()
             machine.start()
-        return web.json_response(view(rented))
+        return web.json_response(self._show(one))
 
     async def stock(self, request: web.Request) -> web.Response:
-        machine_id = int(request.match_info["id"])
+        market, id = self._market(request), request.match_info["id"]
+        host: Any = int(id) if market is self._vast else id
         if request.match_info["act"] == "sell-out":
-            self._vast.sold_out.add(machine_id)
+            market.sold_out.add(host)
         else:
-            self._vast.sold_out.discard(machine_id)
-        return web.json_response({"sold_out": sorted(self._vast.sold_out)})
+            market.sold_out.discard(host)
+        return web.json_response({"sold_out": sorted(market.sold_out)})
 
     async def faults(self, request: web.Request) -> web.Response:
-        return web.json_response(self._vast.faults)
+        return web.json_response(self._market(request).faults)
 
     async def add_fault(self, request: web.Request) -> web.Response:
         body = await request.json()
@@ -142,11 +204,13 @@ class Control:
             "count": int(body.get("count", 1)),
             "seconds": float(body.get("seconds", 120)),
         }
-        self._vast.faults.append(fault)
+        self._market(request).faults.append(fault)
         return web.json_response(fault)
 
     async def clear_faults(self, request: web.Request) -> web.Response:
         self._vast.faults.clear()
+        for market in self._guests.values():
+            market.faults.clear()
         return web.json_response([])
 
     async def credit(self, request: web.Request) -> web.Response:

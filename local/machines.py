@@ -47,9 +47,10 @@ class Machine:
     def prepare(self) -> None:
         for name in ("root/workspace", "home", "bin", "logs", "gpu", "tmp"):
             (self.dir / name).mkdir(parents=True, exist_ok=True)
-        tool = self.dir / "bin" / "nvidia-smi"
-        shutil.copyfile(SMI, tool)
-        tool.chmod(0o755)
+        if self.gpu_count:
+            tool = self.dir / "bin" / "nvidia-smi"
+            shutil.copyfile(SMI, tool)
+            tool.chmod(0o755)
         self.write_gpu()
 
     def write_gpu(self) -> None:

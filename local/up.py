@@ -74,9 +74,11 @@ def keep(folder: Path, port: int | None, names: list[str]) -> Kept:
     file = folder / "secrets.json"
     if file.exists():
         kept = Kept(**json.loads(file.read_text()))
+        # What a newer version needs is added to what an older one kept.
+        kept.secrets = {**_secrets(), **kept.secrets}
     else:
         kept = Kept({"weed": weed_base()}, _secrets())
-    for name in ("gateway", "vast", "control", "firestore", *names):
+    for name in ("gateway", "vast", "tensordock", "gce", "control", "firestore", *names):
         if not free(kept.ports.get(name, 0)) or name not in kept.ports:
             kept.ports[name] = any_port()
     if port is not None:
@@ -96,6 +98,7 @@ def _secrets() -> dict[str, str]:
         "s3_access_key": secrets.token_hex(10),
         "s3_secret_key": secrets.token_hex(20),
         "vast_api_key": secrets.token_hex(16),
+        "tensordock_token": secrets.token_hex(16),
         "password": secrets.token_urlsafe(12),
     }
 
@@ -217,6 +220,10 @@ def settings_env(given: argparse.Namespace, kept: Kept, url: str) -> dict[str, s
         "DUMONT_OIDC_EMAIL": scheduler.EMAIL,
         "DUMONT_VAST_API_KEY": kept.secrets["vast_api_key"],
         "DUMONT_VAST_URL": f"http://127.0.0.1:{kept.ports['vast']}",
+        "DUMONT_TENSORDOCK_TOKEN": kept.secrets["tensordock_token"],
+        "DUMONT_TENSORDOCK_URL": f"http://127.0.0.1:{kept.ports['tensordock']}/api/v2",
+        "DUMONT_GCE_PROJECT": "dumont-local",
+        "DUMONT_GCE_URL": f"http://127.0.0.1:{kept.ports['gce']}",
         "DUMONT_S3_ENDPOINT": f"http://127.0.0.1:{weed.Ports(kept.ports['weed']).s3}",
         "DUMONT_S3_BUCKET": BUCKET,
         "DUMONT_S3_ACCESS_KEY": kept.secrets["s3_access_key"],
@@ -296,14 +303,20 @@ async def up(given: argparse.Namespace) -> None:
                 "local.simulators",
                 "--state-dir",
                 str(given.dir / "market"),
-                "--port",
+                "--vast-port",
                 str(kept.ports["vast"]),
+                "--tensordock-port",
+                str(kept.ports["tensordock"]),
+                "--gce-port",
+                str(kept.ports["gce"]),
                 "--control-port",
                 str(kept.ports["control"]),
                 "--scenario",
                 str(given.scenario.resolve()),
                 "--api-key",
                 known["vast_api_key"],
+                "--tensordock-token",
+                known["tensordock_token"],
             ],
             {**base_env, "PYTHONPATH": str(ROOT)},
         )
@@ -359,8 +372,10 @@ async def up(given: argparse.Namespace) -> None:
             "console_url": url,
             "vast_url": f"http://127.0.0.1:{kept.ports['vast']}",
             "vast_api_key": known["vast_api_key"],
-            "tensordock_url": None,
-            "gce_url": None,
+            "tensordock_url": settings["DUMONT_TENSORDOCK_URL"],
+            "tensordock_token": known["tensordock_token"],
+            "gce_url": settings["DUMONT_GCE_URL"],
+            "gce_project": settings["DUMONT_GCE_PROJECT"],
             "s3": {
                 "endpoint": f"http://127.0.0.1:{ports.s3}",
                 "bucket": BUCKET,

@@ -61,14 +61,39 @@ def _store(settings: Settings) -> Store:
 
 def _providers(settings: Settings, store: Store) -> Mapping[str, Provider]:
     """Those that have credentials."""
-    if settings.vast_api_key is None:
-        return {}
     from shared.providers.pacing import Paced
-    from shared.providers.vast import connect
 
-    key = settings.vast_api_key.get_secret_value()
-    vast = connect(settings.vast_url, key)
-    return {vast.name: Paced(vast, store, SystemClock(), account=key, scale=settings.vast_pace_scale)}
+    made: dict[str, Provider] = {}
+
+    def add(provider: Provider, account: str) -> None:
+        made[provider.name] = Paced(provider, store, SystemClock(), account=account, scale=settings.pace_scale)
+
+    if settings.vast_api_key is not None:
+        from shared.providers import vast
+
+        key = settings.vast_api_key.get_secret_value()
+        add(vast.connect(settings.vast_url, key), key)
+    if settings.tensordock_token is not None:
+        from shared.providers import tensordock
+
+        token = settings.tensordock_token.get_secret_value()
+        ssh_key = settings.tensordock_ssh_key or _unowned_ssh_key()
+        add(tensordock.connect(settings.tensordock_url, token, ssh_key), token)
+    if settings.gce_project is not None:
+        from shared.providers import gce
+
+        zones = [zone.strip() for zone in settings.gce_zones.split(",") if zone.strip()]
+        add(gce.connect(settings.gce_project, zones, settings.gce_url), settings.gce_project)
+    return made
+
+
+def _unowned_ssh_key() -> str:
+    """A public key whose private half is forgotten at once: users' own keys come by the agent."""
+    from cryptography.hazmat.primitives import serialization as form
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    public = Ed25519PrivateKey.generate().public_key()
+    return public.public_bytes(form.Encoding.OpenSSH, form.PublicFormat.OpenSSH).decode()
 
 
 def _objects(settings: Settings) -> ObjectStore:

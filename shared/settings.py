@@ -39,7 +39,18 @@ class Settings(BaseSettings):
 
     vast_api_key: SecretStr | None = None
     vast_url: str = "https://console.vast.ai"
-    vast_pace_scale: float = 1.0
+    pace_scale: float = 1.0
+    """Multiplies the providers' minimum intervals."""
+
+    tensordock_token: SecretStr | None = None
+    tensordock_url: str = "https://dashboard.tensordock.com/api/v2"
+    tensordock_ssh_key: str = ""
+    """A public key that TensorDock demands for each machine; empty: one whose private half nobody keeps."""
+
+    gce_project: str | None = None
+    gce_url: str | None = None
+    """Another endpoint than Google's, without credentials."""
+    gce_zones: str = "us-central1-a,us-central1-b,us-east1-b,europe-west3-a,europe-north1-a,northamerica-northeast1-a"
 
     s3_endpoint: str | None = None
     s3_bucket: str = "dumont"

@@ -22,6 +22,8 @@ class Need:
     providers: tuple[str, ...] = ()
     ports: int = 0
     """How many ports must be reachable from outside."""
+    interruptible: bool = False
+    """Cheaper, and may be taken away at any time."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,9 @@ class Offer:
     usd_per_gb_down: Decimal = Decimal(0)
     open_ports: int = 0
     cuda: float = 0.0
+    usd_disk_per_hour: Decimal = Decimal(0)
+    """What of `usd_per_hour` is for the disk."""
+    interruptible: bool = False
 
 
 def normal_gpu(name: str) -> str:
@@ -73,6 +78,8 @@ def misfit(offer: Offer, need: Need) -> str | None:
         return f"is in {offer.region or 'an unknown region'}"
     if need.providers and offer.provider not in need.providers:
         return f"is at {offer.provider}"
+    if offer.interruptible and not need.interruptible:
+        return "may be interrupted"
     if offer.open_ports < need.ports:
         return f"has {offer.open_ports} open ports"
     return None

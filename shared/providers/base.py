@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from shlex import quote
 from typing import Protocol
 
 from shared.domain.offer import MachineSpec, Need, Offer
@@ -47,6 +48,17 @@ class Features:
     can_stop: bool = False
     sells_spot: bool = False
     bills_while_loading: bool = True
+    runs_images: bool = True
+    """False: machines run the provider's own system, not the user's container image."""
+
+
+def boot_script(spec: MachineSpec) -> str:
+    """The start script with its environment, for virtual machines: they know no environment of a container."""
+    lines = ["#!/bin/bash", "export HOME=${HOME:-/root}"]
+    lines += [f"export {name}={quote(value)}" for name, value in spec.env.items()]
+    # A simulated machine has its workspace below a root of its own.
+    lines.append('[ -n "$DUMONT_ROOT" ] || mkdir -p /workspace')
+    return "\n".join([*lines, spec.onstart])
 
 
 class Provider(Protocol):

@@ -1,6 +1,6 @@
 """A provider's rate limits, kept per key across processes: a wrapper that is itself a provider.
 
-Vast.ai has a minimum interval per endpoint and key. The next free moment of each is a document that callers move by
+Providers have a minimum interval per endpoint and key. The next free moment of each is a document that callers move by
 compare-and-set; whoever moved it may call then. Short waits are waited out, long ones are ProviderBusy, so that no
 function pays for sleeping. A create is never repeated.
 """
@@ -20,8 +20,16 @@ from shared.store.base import Create, Replace, Store
 
 T = TypeVar("T")
 
-INTERVAL_S = {"create": 4.5, "get": 2.0, "list": 1.0, "terminate": 3.0, "search": 6.0}
-"""Vast.ai's documented thresholds; searches are limited to 10 a minute."""
+INTERVAL_S: dict[str, dict[str, float]] = {
+    # Vast.ai's documented thresholds; searches are limited to 10 a minute.
+    "vast": {"create": 4.5, "get": 2.0, "list": 1.0, "terminate": 3.0, "search": 6.0},
+    # 100 requests a minute for all endpoints together.
+    "tensordock": {"create": 1.0, "get": 1.0, "list": 1.0, "terminate": 1.0, "search": 2.0},
+    # About 1,500 a minute and project.
+    "gce": {"create": 0.1, "get": 0.05, "list": 0.1, "terminate": 0.1, "search": 0.1},
+}
+DEFAULT_INTERVAL_S = INTERVAL_S["vast"]
+"""The strictest."""
 PATIENCE_S = {"create": 0.3, "get": 2.0, "list": 2.0, "terminate": 3.0, "search": 2.0}
 SEARCH_KEPT_S = 5.0
 TRIES = 10
@@ -70,10 +78,13 @@ class Paced:
             self._push(endpoint, busy.retry_after_s)
             raise
 
+    def _interval_s(self, endpoint: str) -> float:
+        return INTERVAL_S.get(self.name, DEFAULT_INTERVAL_S)[endpoint] * self._scale
+
     def _reserve(self, endpoint: str) -> float:
         """Take the next free moment; how long to wait for it. Raises ProviderBusy when it is too far off."""
         id = f"{self._account}-{endpoint}"
-        interval = timedelta(seconds=INTERVAL_S[endpoint] * self._scale)
+        interval = timedelta(seconds=self._interval_s(endpoint))
         for _ in range(TRIES):
             document = self._store.get("paces", id)
             now = self._clock.now()
@@ -89,7 +100,7 @@ class Paced:
                 return wait_s
             except errors.StoreConflict:
                 continue
-        raise errors.ProviderBusy(f"too many callers of {self.name} at once", INTERVAL_S[endpoint] * self._scale)
+        raise errors.ProviderBusy(f"too many callers of {self.name} at once", self._interval_s(endpoint))
 
     def _push(self, endpoint: str, seconds: float) -> None:
         """The provider itself asked for a pause: nobody calls before it is over."""

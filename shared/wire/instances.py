@@ -37,7 +37,7 @@ class ProvisionRequest(Body):
     max_usd_per_hour: Decimal | None = Field(default=None, gt=0, le=1000)
     min_reliability: float = Field(default=0.9, ge=0, le=1)
     regions: list[Country] = Field(default_factory=list, max_length=50)
-    providers: list[Literal["vast"]] = Field(default_factory=list, max_length=10)
+    providers: list[Literal["vast", "tensordock", "gce"]] = Field(default_factory=list, max_length=10)
     image: Image = "pytorch/pytorch:2.4.0-cuda12.4-cudnn9-runtime"
     env: dict[EnvName, Annotated[str, Field(max_length=4096)]] = Field(default_factory=dict, max_length=64)
     ports: list[Annotated[int, Field(ge=1, le=65535)]] = Field(default_factory=list, max_length=32)

@@ -1,9 +1,14 @@
-"""Every provider keeps the provider's contract: the fake one of unit tests, and Vast.ai's adapter on the simulator."""
+"""Every provider keeps the provider's contract: the fake one of unit tests, and the others on their simulators."""
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import httpx
 import pytest
@@ -11,11 +16,12 @@ import pytest
 from shared import errors
 from shared.clock import FakeClock
 from shared.domain.offer import MachineSpec, Need, Offer
+from shared.providers import gce, tensordock
 from shared.providers.base import Provider
 from shared.providers.fake import FakeProvider
 from shared.providers.vast import Vast, connect
-from tests.contracts.provider_contract import ProviderContract
-from tests.support.simulated import VAST_KEY, Simulated, simulators
+from tests.contracts.provider_contract import ProviderContract, by_token, gone, token
+from tests.support.simulated import TENSORDOCK_TOKEN, VAST_KEY, Simulated, simulators
 from tests.support.world import an_offer
 
 
@@ -108,6 +114,191 @@ class TestVast(ProviderContract):
         for host in simulated.control("GET", "/hosts"):
             if host["sold_out"]:
                 simulated.control("POST", f"/hosts/{host['machine_id']}/restock")
+
+
+# TensorDock and Google ------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class GuestMarket:
+    """A simulated market of virtual machines, from the other side."""
+
+    simulated: Simulated
+    provider: str
+    need: Need
+    stranger: Provider
+    own: Provider
+
+    def sell_out(self, offer: Offer) -> None:
+        self.simulated.control("POST", f"/hosts/{offer.machine_id}/sell-out?provider={self.provider}")
+        self.sold = offer
+
+    def fault(self, verb: str, kind: str) -> None:
+        body = {"endpoint": ENDPOINTS[verb], "kind": kind}
+        self.simulated.control("POST", f"/faults?provider={self.provider}", body)
+
+    def lose_next_create(self) -> None:
+        self.fault("create", "drop_after")
+
+    def rate_limit_next(self, verb: str) -> None:
+        self.fault(verb, "429")
+
+    def break_next(self, verb: str) -> None:
+        self.fault(verb, "500")
+
+    def with_bad_credentials(self) -> Provider:
+        return self.stranger
+
+    def add_foreign(self, label: str) -> str:
+        offer = self.own.offers(self.need)[-1]
+        # Google wants a name; an empty label is a name of somebody's own there.
+        spec = MachineSpec(image="x", disk_gib=10, onstart="true")
+        return self.own.create(offer, spec, label or "somebodys-own").machine_id
+
+    def sells(self) -> Need:
+        return self.need
+
+    def restock(self) -> None:
+        sold = getattr(self, "sold", None)
+        if sold is not None:
+            self.simulated.control("POST", f"/hosts/{sold.machine_id}/restock?provider={self.provider}")
+
+
+class TestTensorDock(ProviderContract):
+    @pytest.fixture
+    def provider(self, simulated: Simulated) -> Provider:
+        simulated.control("DELETE", "/faults")
+        return tensordock.connect(simulated.tensordock_url, TENSORDOCK_TOKEN, "ssh-ed25519 AAAA")
+
+    @pytest.fixture
+    def market(self, simulated: Simulated, provider: Provider) -> Iterator[GuestMarket]:
+        stranger = tensordock.connect(simulated.tensordock_url, "wrong", "ssh-ed25519 AAAA")
+        need = Need(disk_gib=20, min_reliability=0)
+        market = GuestMarket(simulated, "tensordock", need, stranger, provider)
+        yield market
+        market.restock()
+
+
+class TestGce(ProviderContract):
+    @pytest.fixture
+    def provider(self, simulated: Simulated) -> Provider:
+        simulated.control("DELETE", "/faults")
+        return gce.connect("dumont-test", gce_zones(), simulated.gce_url)
+
+    @pytest.fixture
+    def market(self, simulated: Simulated, provider: Provider) -> Iterator[GuestMarket]:
+        stranger = gce.connect("forbidden-project", gce_zones(), simulated.gce_url)
+        market = GuestMarket(simulated, "gce", Need(disk_gib=20, min_reliability=0), stranger, provider)
+        yield market
+        market.restock()
+
+    def test_the_same_token_twice_is_one_machine(self, provider: Provider, market: GuestMarket) -> None:
+        offer, label = provider.offers(market.sells())[0], token()
+
+        first = provider.create(offer, SPEC, label)
+        second = provider.create(offer, SPEC, label)
+
+        assert first.machine_id == second.machine_id
+        assert len(by_token(provider, label)) == 1
+        gone(provider, first.machine_id)
+
+    def test_every_machine_ends_itself_one_day(self, provider: Provider, market: GuestMarket) -> None:
+        offer, label = provider.offers(market.sells())[0], token()
+        machine = provider.create(offer, SPEC, label)
+        zone, name = machine.machine_id.split("/")
+
+        row = httpx.get(f"{market.simulated.gce_url}/compute/v1/projects/p/zones/{zone}/instances/{name}").json()
+
+        assert int(row["scheduling"]["maxRunDuration"]["seconds"]) > 0
+        assert row["scheduling"]["instanceTerminationAction"] == "DELETE"
+        gone(provider, machine.machine_id)
+
+
+def gce_zones() -> list[str]:
+    return ["us-central1-a", "us-central1-b", "us-east1-b", "europe-west3-a"]
+
+
+def tensordock_answering(status: int, body: str) -> tensordock.TensorDock:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, text=body)
+
+    client = httpx.Client(transport=httpx.MockTransport(answer), base_url="https://td")
+    return tensordock.TensorDock(client, "t", "ssh-ed25519 A")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (200, '{"error": "Hostnode unavailable", "status": 400}', errors.NoCapacity),
+        (200, '{"error": "Unauthorized", "status": 401}', errors.ProviderRejected),
+        (200, '{"error": "Too many requests", "status": 429}', errors.ProviderBusy),
+        (200, '{"error": "Instance not found", "status": 404}', errors.MachineNotFound),
+        (200, '{"error": "need at least $1", "status": 400}', errors.ProviderRejected),
+        (200, '{"error": "database is down", "status": 500}', errors.OutcomeUnknown),
+        (200, "<html>oops</html>", errors.OutcomeUnknown),
+        (502, "<html>oops</html>", errors.OutcomeUnknown),
+    ],
+)
+def test_a_refusal_inside_a_200_is_the_right_error(status: int, body: str, expected: type[errors.Error]) -> None:
+    with pytest.raises(expected) as caught:
+        tensordock_answering(status, body).terminate("x")
+
+    assert type(caught.value) is expected
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [
+        ("Running", "running"),
+        ("StoppedDisassociated", "stopped"),
+        ("stopped_disassociated", "stopped"),
+        ("Stopped", "stopped"),
+        ("QUEUED", "loading"),
+        ("error", "broken"),
+    ],
+)
+def test_every_spelling_of_a_status_is_understood(word: str, status: str) -> None:
+    body = f'{{"id": "i", "name": "dumont-x", "status": "{word}"}}'
+
+    assert tensordock_answering(200, body).get("i").status == status
+
+
+@pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not installed")
+def test_gcloud_completes_a_lifecycle_against_the_simulator(simulated: Simulated, tmp_path: Path) -> None:
+    env = {
+        **os.environ,
+        "CLOUDSDK_CONFIG": str(tmp_path),
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"{simulated.gce_url}/compute/v1/",
+        "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
+        "CLOUDSDK_CORE_PROJECT": "p",
+        "CLOUDSDK_COMPUTE_ZONE": "us-central1-a",
+        "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
+        "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "true",
+        "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK": "true",
+    }
+
+    def gcloud(*words: str) -> str:
+        done = subprocess.run(
+            ["gcloud", "compute", "instances", *words, "--format=json"],
+            capture_output=True, text=True, env=env, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, (words, done.stderr)
+        return done.stdout
+
+    def status() -> str:
+        found: str = json.loads(gcloud("describe", "vm1"))["status"]
+        return found
+
+    gcloud("create", "vm1", "--machine-type=e2-small", "--image-family=debian-12", "--image-project=debian-cloud",
+           "--provisioning-model=SPOT", "--labels=a=b")  # fmt: skip
+    assert [row["name"] for row in json.loads(gcloud("list")) if row["name"] == "vm1"] == ["vm1"]
+    gcloud("stop", "vm1")
+    assert status() == "TERMINATED"
+    gcloud("start", "vm1")
+    assert status() == "RUNNING"
+    gcloud("add-labels", "vm1", "--labels=c=d")
+    gcloud("delete", "vm1")
+    assert "vm1" not in gcloud("list")
 
 
 def answering(status: int, body: bytes, headers: dict[str, str] | None = None) -> Vast:

@@ -18,6 +18,7 @@ import httpx
 from local.embedded import ROOT
 
 VAST_KEY = "test-vast-key"
+TENSORDOCK_TOKEN = "test-tensordock-token"
 SCENARIO = {"hosts": 64, "boot_s": [0.2, 0.4], "destroy_s": 0.1, "dud_fraction": 0, "rate_limit_scale": 0}
 
 
@@ -25,6 +26,8 @@ SCENARIO = {"hosts": 64, "boot_s": [0.2, 0.4], "destroy_s": 0.1, "dud_fraction":
 class Simulated:
     vast_url: str
     control_url: str
+    tensordock_url: str
+    gce_url: str
 
     def control(self, method: str, path: str, body: Any = None) -> Any:
         answer = httpx.request(method, self.control_url + path, json=body, timeout=30)
@@ -46,16 +49,22 @@ def ports(count: int) -> list[int]:
 def simulators(folder: Path, **changes: Any) -> Iterator[Simulated]:
     scenario = folder / "scenario.json"
     scenario.write_text(json.dumps({**SCENARIO, **changes}))
-    vast, control = ports(2)
+    vast, tensordock, gce, control = ports(4)
     process = subprocess.Popen(
         [
-            sys.executable, "-m", "local.simulators", "--state-dir", str(folder / "market"), "--port", str(vast),
+            sys.executable, "-m", "local.simulators", "--state-dir", str(folder / "market"), "--vast-port", str(vast),
+            "--tensordock-port", str(tensordock), "--gce-port", str(gce), "--tensordock-token", TENSORDOCK_TOKEN,
             "--control-port", str(control), "--scenario", str(scenario), "--api-key", VAST_KEY,
         ],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    running = Simulated(f"http://127.0.0.1:{vast}", f"http://127.0.0.1:{control}")
+    running = Simulated(
+        f"http://127.0.0.1:{vast}",
+        f"http://127.0.0.1:{control}",
+        f"http://127.0.0.1:{tensordock}/api/v2",
+        f"http://127.0.0.1:{gce}",
+    )
     try:
         until = time.monotonic() + 30
         while True:

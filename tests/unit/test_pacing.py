@@ -8,7 +8,7 @@ from shared import errors
 from shared.clock import FakeClock
 from shared.domain.offer import MachineSpec, Need
 from shared.providers.fake import FakeProvider
-from shared.providers.pacing import INTERVAL_S, PATIENCE_S, Paced
+from shared.providers.pacing import DEFAULT_INTERVAL_S, PATIENCE_S, Paced
 from shared.store.sqlite import SqliteStore
 from tests.support.world import an_offer
 
@@ -34,9 +34,9 @@ def test_two_processes_share_one_pace(clock: FakeClock, inner: FakeProvider) -> 
     try:
         two.create(an_offer(2), SPEC, "dumont-2")
         waited = (clock.now() - started).total_seconds()
-        assert waited >= INTERVAL_S["create"]
+        assert waited >= DEFAULT_INTERVAL_S["create"]
     except errors.ProviderBusy as busy:
-        assert busy.retry_after_s >= INTERVAL_S["create"] - PATIENCE_S["create"]
+        assert busy.retry_after_s >= DEFAULT_INTERVAL_S["create"] - PATIENCE_S["create"]
         assert inner.creates == ["dumont-1"], "a create that waits has not happened"
 
 
