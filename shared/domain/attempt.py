@@ -40,6 +40,8 @@ class Receipt:
     confirmed_at: datetime | None = None
     tries: int = 0
     usd: Decimal = Decimal(0)
+    alarmed: bool = False
+    """Somebody was told that it takes long."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,9 @@ class Attempt:
     ssh_host: str | None = None
     ssh_port: int | None = None
     address_at: datetime | None = None
+    usd_disk_per_hour: Decimal = Decimal(0)
+    expected_ready_s: float = 120.0
+    """From its machine's history when it was opened."""
 
     @property
     def label(self) -> str:

@@ -99,11 +99,14 @@ class IdlePolicy:
     """A file the workload touches; young enough, it vetoes."""
 
 
+DEFAULT_IMAGE = "pytorch/pytorch:2.4.0-cuda12.4-cudnn9-runtime"
+
+
 @dataclass(frozen=True)
 class Spec:
     """What a machine for this instance must be given."""
 
-    image: str = "pytorch/pytorch:2.4.0-cuda12.4-cudnn9-runtime"
+    image: str = DEFAULT_IMAGE
     env: dict[str, str] = field(default_factory=dict)
     ports: tuple[int, ...] = ()
     workspace: tuple[str, ...] = ("/workspace",)
@@ -178,6 +181,8 @@ class Instance:
     """The adopted attempt."""
     machine: Machine | None = None
     last_host_id: str | None = None
+    last_provider: str | None = None
+    """Of the newest attempt."""
     last_machine: Machine | None = None
     reserved_until: datetime | None = None
     """Until then a wake prefers the last host."""
@@ -198,6 +203,16 @@ class Instance:
     """Why the last passing state ended badly, in words for the user."""
     restoring: bool = False
     """Usable, but not every file is back yet."""
+    pool_id: str | None = None
+    """Set while it is a seat of a pool that nobody has claimed."""
+    snapshot_every_s: float = 0.0
+    """Snapshot this often while running, when something changed; 0 is never."""
+    snapshot_at: datetime | None = None
+    """When the newest snapshot was begun."""
+    on_loss: str = "wake"
+    """`wake`: a lost machine is replaced at once from the newest snapshot; `hibernate`: it waits for its user."""
+    failovers: tuple[datetime, ...] = ()
+    """When it failed over lately; limits the next."""
 
     def enter(self, state: State, now: datetime) -> Instance:
         """The instance in its next state. Raises IllegalTransition."""

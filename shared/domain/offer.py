@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -85,27 +85,28 @@ def misfit(offer: Offer, need: Need) -> str | None:
     return None
 
 
-def transfer_usd(offer: Offer, gigabytes: float) -> Decimal:
-    return offer.usd_per_gb_down * Decimal(str(gigabytes))
-
-
 def rank(
     offers: Iterable[Offer],
     need: Need,
     *,
     avoid_machines: Collection[str] = (),
     prefer_host: str | None = None,
-    transfer_gb: float = 0.0,
+    price: Callable[[Offer], Decimal] = lambda offer: offer.usd_per_hour,
 ) -> Sequence[Offer]:
-    """Fitting offers, best first, at most one per host: preferred host, then total price of the first hour.
+    """Fitting offers, best first, at most one per host: preferred host, then `price`, in all for the first hour.
 
     Between offers within a cent the more reliable and the better connected comes first.
     """
     fitting = [o for o in offers if misfit(o, need) is None and o.machine_id not in avoid_machines]
 
     def order(offer: Offer) -> tuple[bool, Decimal, float, float, str]:
-        total = offer.usd_per_hour + transfer_usd(offer, transfer_gb)
-        return (offer.host_id != prefer_host, round(total, 2), -offer.reliability, -offer.down_mbit, offer.offer_id)
+        return (
+            offer.host_id != prefer_host,
+            round(price(offer), 2),
+            -offer.reliability,
+            -offer.down_mbit,
+            offer.offer_id,
+        )
 
     best: dict[tuple[str, str], Offer] = {}
     for offer in sorted(fitting, key=order):

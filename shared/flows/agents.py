@@ -20,6 +20,7 @@ from shared.domain.order import Order, Pulse
 from shared.domain.snapshot import Snapshot, read_head
 from shared.flows import keys
 from shared.flows.advance import advance
+from shared.flows.history import note
 from shared.flows.snapshot_orders import ORDERS_KEPT, prefix_of
 from shared.store.base import Store
 from shared.store.records import Records, Transaction
@@ -82,6 +83,7 @@ def register(body: wire.Register, agent: Attempt, deps: Deps) -> wire.Registered
             if attempt.wants_machine:
                 outcome = Outcome.FAILED if reason else Outcome.CANCELLED
                 tx.save(attempt.ending(outcome, refusal, tx.now))
+                note(tx, attempt, outcome, refusal)
                 tx.save(replace(instance, pokes=instance.pokes + 1, next_action_at=tx.now))
                 tx.event(instance, "refused", f"machine on host {attempt.host_id}: {refusal}", "agent")
             return refusal
@@ -90,6 +92,7 @@ def register(body: wire.Register, agent: Attempt, deps: Deps) -> wire.Registered
             if rival.wants_machine:
                 tx.save(rival.ending(Outcome.CANCELLED, "another machine was first", tx.now))
         tx.save(replace(attempt, stage=Stage.ADOPTED, adopted_at=tx.now, outcome=Outcome.READY, next_action_at=None))
+        note(tx, attempt, Outcome.READY, disk_mb_s=body.disk_write_mb_s, down_mb_s=body.download_mb_s)
         _adopt(tx, instance, attempt, body.ready_at, ssh_keys)
         return None
 

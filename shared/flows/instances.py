@@ -47,7 +47,7 @@ def provision(body: wire.ProvisionRequest, wait_s: float, user_id: str, deps: De
     instance_id = f"i-{digest[:16]}"
     if deps.records.find(Instance, instance_id) is None:
         need = need_of(body)
-        _check_market(deps, need)
+        _check_market(deps, need, body.image)
         try:
             deps.records.transact(lambda tx: _open_instance(tx, body, need, instance_id, user_id, deps))
         except errors.Unavailable:
@@ -58,9 +58,9 @@ def provision(body: wire.ProvisionRequest, wait_s: float, user_id: str, deps: De
     return drive(deps, instance_id, wait_s, user_id)
 
 
-def _check_market(deps: Deps, need: Need) -> None:
+def _check_market(deps: Deps, need: Need, image: str) -> None:
     try:
-        offers, troubles = search(deps, need)
+        offers, troubles = search(deps, need, image)
     except errors.ProviderBusy:
         # The market cannot be asked now; the instance will ask again.
         return
@@ -71,7 +71,7 @@ def _check_market(deps: Deps, need: Need) -> None:
     # Providers filter too: what came nearest shows only in a wider search.
     wide = Need(gpu_name=need.gpu_name, gpu_count=need.gpu_count, min_reliability=0, providers=need.providers)
     try:
-        offers = [*offers, *search(deps, wide)[0]]
+        offers = [*offers, *search(deps, wide, image)[0]]
     except errors.ProviderBusy:
         # The message is the poorer for it, no more.
         pass

@@ -72,6 +72,8 @@ class Vast:
             "target_state": "running",
             "cancel_unavail": True,
         }
+        if offer.interruptible:
+            body["price"] = _bid(offer)
         answer = self._call("PUT", f"/api/v0/asks/{offer.offer_id}/", body, acts=True, timeout=60.0)
         machine_id = answer.get("new_contract")
         if not machine_id:
@@ -170,6 +172,15 @@ def _wait(response: httpx.Response, answer: dict[str, Any], code: str) -> float:
         return 5.0
 
 
+BID_ABOVE = Decimal("1.10")
+"""Bids go a little above the lowest that is taken: the lowest is the first to be interrupted."""
+
+
+def _bid(offer: Offer) -> float:
+    """USD per hour for the GPUs; the disk is billed beside it."""
+    return float(round((offer.usd_per_hour - offer.usd_disk_per_hour) * BID_ABOVE, 4))
+
+
 def _search(need: Need) -> dict[str, Any]:
     disk_gb = float(round(Decimal(str(need.disk_gib)) * GIB, 1))
     query: dict[str, Any] = {
@@ -179,7 +190,7 @@ def _search(need: Need) -> dict[str, Any]:
         "num_gpus": {"eq": need.gpu_count},
         "disk_space": {"gte": disk_gb},
         "reliability": {"gte": need.min_reliability},
-        "type": "on-demand",
+        "type": "bid" if need.interruptible else "on-demand",
         "order": [["dph_total", "asc"]],
         "limit": SEARCH_LIMIT,
         "allocated_storage": disk_gb,
@@ -217,6 +228,8 @@ def _offer_from(row: Any) -> Offer | None:
             usd_per_gb_down=Decimal(str(row.get("inet_down_cost") or 0)),
             open_ports=int(row.get("direct_port_count") or 0),
             cuda=float(row.get("cuda_max_good") or 0.0),
+            usd_disk_per_hour=Decimal(str(row.get("storage_total_cost") or 0)),
+            interruptible=bool(row.get("is_bid")),
         )
     except (KeyError, TypeError, ValueError, ArithmeticError):
         return None

@@ -92,6 +92,9 @@ class Store(Protocol):
     def get(self, collection: str, id: str) -> Document | None:
         """The document, or None."""
 
+    def get_many(self, collection: str, ids: Sequence[str]) -> list[Document | None]:
+        """Each document or None, in the order asked for; one round trip."""
+
     def commit(self, writes: Sequence[Write]) -> list[str]:
         """Apply all writes or none; the new revisions in order ("" for a delete).
 

@@ -21,6 +21,10 @@ class CountingStore:
         self.calls["get"] += 1
         return self.inner.get(collection, id)
 
+    def get_many(self, collection: str, ids: Sequence[str]) -> list[Document | None]:
+        self.calls["get_many"] += 1
+        return self.inner.get_many(collection, ids)
+
     def commit(self, writes: Sequence[Write]) -> list[str]:
         self.calls["commit"] += 1
         return self.inner.commit(writes)

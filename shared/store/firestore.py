@@ -47,6 +47,14 @@ class FirestoreStore:
         snapshot = _answered(lambda: reference.get(retry=None, timeout=TIMEOUT_S), acts=False)
         return _document(collection, snapshot) if snapshot.exists else None
 
+    def get_many(self, collection: str, ids: Sequence[str]) -> list[Document | None]:
+        if not ids:
+            return []
+        references = [self._client.collection(collection).document(id) for id in dict.fromkeys(ids)]
+        snapshots = _answered(lambda: list(self._client.get_all(references, retry=None, timeout=TIMEOUT_S)), acts=False)
+        found = {s.id: _document(collection, s) for s in snapshots if s.exists}
+        return [found.get(id) for id in ids]
+
     def commit(self, writes: Sequence[Write]) -> list[str]:
         if len(writes) > MAX_WRITES:
             raise errors.InvalidRequest(f"{len(writes)} writes in one batch; at most {MAX_WRITES}")

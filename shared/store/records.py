@@ -19,14 +19,16 @@ from shared.domain.attempt import Attempt
 from shared.domain.event import Event
 from shared.domain.instance import Instance
 from shared.domain.lease import Lease
+from shared.domain.machine_history import Block, MachineHistory
 from shared.domain.order import Order, Pulse
+from shared.domain.pool import Pool
 from shared.domain.snapshot import Snapshot
 from shared.store import codec
 from shared.store.base import Create, Delete, Document, Put, Replace, Shape, Store, Write
 from shared.store.shapes import ATTEMPTS_OF_ROUND, OPEN_ATTEMPTS
 
 T = TypeVar("T")
-R = TypeVar("R", Instance, Attempt, Snapshot, Order, Event, Pulse)
+R = TypeVar("R", Instance, Attempt, Snapshot, Order, Event, Pulse, MachineHistory, Block, Pool)
 
 COLLECTION: dict[type, str] = {
     Instance: "instances",
@@ -35,6 +37,9 @@ COLLECTION: dict[type, str] = {
     Order: "orders",
     Event: "events",
     Pulse: "pulses",
+    MachineHistory: "machines",
+    Block: "blocks",
+    Pool: "pools",
 }
 EVENTS_KEPT = timedelta(days=90)
 TRIES = 12
@@ -69,7 +74,7 @@ class Transaction:
             raise errors.NotFound(f"there is no {cls.__name__.lower()} {id}")
         return record
 
-    def save(self, record: Instance | Attempt | Snapshot | Order | Event) -> None:
+    def save(self, record: Instance | Attempt | Snapshot | Order | Event | MachineHistory | Block | Pool) -> None:
         """Write a record that was loaded here, or create one that was not."""
         collection = COLLECTION[type(record)]
         rev = self._revs.get((collection, record.id))

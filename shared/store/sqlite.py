@@ -45,6 +45,17 @@ class SqliteStore:
         row = self._read("SELECT id, rev, data FROM documents WHERE collection = ? AND id = ?", (collection, id))
         return _document(collection, row[0]) if row else None
 
+    def get_many(self, collection: str, ids: Sequence[str]) -> list[Document | None]:
+        found: dict[str, Document] = {}
+        for start in range(0, len(ids), 500):
+            some = ids[start : start + 500]
+            marks = ", ".join("?" * len(some))
+            rows = self._read(
+                f"SELECT id, rev, data FROM documents WHERE collection = ? AND id IN ({marks})", (collection, *some)
+            )
+            found.update((row[0], _document(collection, row)) for row in rows)
+        return [found.get(id) for id in ids]
+
     def commit(self, writes: Sequence[Write]) -> list[str]:
         if len(writes) > MAX_WRITES:
             raise errors.InvalidRequest(f"{len(writes)} writes in one batch; at most {MAX_WRITES}")

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 
-def attempts_to_open(width: int, max_attempts: int, opened: int, alive: int) -> int:
-    """How many more machines to ask for now. Never more in all than `max_attempts`."""
-    return max(0, min(width - alive, max_attempts - opened))
+from shared.domain.offer import Offer
+from shared.strategies.base import Situation
+
+
+class Race:
+    name = "race"
+    words = "several machines at once, the first that is really ready is kept"
+
+    def wanted(self, situation: Situation) -> int:
+        return max(0, min(situation.width - len(situation.runners), situation.left))
+
+    def order(self, ranked: Sequence[Offer], situation: Situation) -> Sequence[Offer]:
+        return ranked
+
+    def look_again_s(self, situation: Situation) -> float | None:
+        return None

@@ -38,6 +38,14 @@ class StoreContract:
     def test_what_is_not_there_is_none(self, store: Store) -> None:
         assert store.get("events", "nowhere") is None
 
+    def test_many_documents_are_read_in_the_order_asked_for(self, store: Store) -> None:
+        store.commit([Create("events", f"e{n}", {"n": n}) for n in range(3)])
+
+        found = store.get_many("events", ["e2", "nowhere", "e0", "e2"])
+
+        assert [d.data["n"] if d else None for d in found] == [2, None, 0, 2]
+        assert store.get_many("events", []) == []
+
     def test_creating_what_exists_is_a_conflict(self, store: Store) -> None:
         store.commit([Create("events", "e1", {"n": 1})])
 

@@ -53,6 +53,9 @@ class CrashingStore:
     def get(self, collection: str, id: str) -> Document | None:
         return self._fuse.read(lambda: self._inner.get(collection, id))
 
+    def get_many(self, collection: str, ids: Sequence[str]) -> list[Document | None]:
+        return self._fuse.read(lambda: self._inner.get_many(collection, ids))
+
     def commit(self, writes: Sequence[Write]) -> list[str]:
         return self._fuse.change(lambda: self._inner.commit(writes))
 

@@ -16,6 +16,7 @@ from shared.domain.attempt import Attempt, Outcome, Stage, attempt_of_label
 from shared.domain.instance import ACTIONS, DEADLINE, NEXT, PASSING, RESTING, Action, Instance, State
 from shared.domain.lease import Lease
 from shared.domain.offer import Need, misfit, nearest_misses, rank
+from shared.domain.pricing import total_price
 from shared.store import codec
 from tests.support.world import World, an_offer
 
@@ -209,8 +210,11 @@ def test_ranking_takes_the_cheapest_one_per_host_and_the_preferred_host_first() 
 
 def test_transfer_counts_as_part_of_the_price() -> None:
     dear_traffic = an_offer(1, usd_per_gb_down=Decimal("0.02"))
+    dear, cheap = total_price(dear_traffic, snapshot_gb=12), total_price(an_offer(5), snapshot_gb=12)
 
-    assert rank([dear_traffic, an_offer(5)], Need(), transfer_gb=20)[0].offer_id == "offer-5"
+    assert dear.transfer == Decimal("0.400000") and dear.total > cheap.total
+    best = rank([dear_traffic, an_offer(5)], Need(), price=lambda o: total_price(o, snapshot_gb=12).total)
+    assert best[0].offer_id == "offer-5"
 
 
 @given(st.lists(st.integers(1, 40), unique=True, min_size=1))

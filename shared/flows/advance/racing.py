@@ -9,14 +9,18 @@ from datetime import datetime, timedelta
 from shared import errors
 from shared.deps import Deps
 from shared.domain.attempt import Attempt, Outcome, Stage
-from shared.domain.instance import Instance
-from shared.domain.offer import MachineSpec, Need, Offer, nearest_misses, rank
+from shared.domain.instance import DEFAULT_IMAGE, Instance
+from shared.domain.machine_history import PRIOR_RATE
+from shared.domain.offer import MachineSpec, Need, Offer, misfit, nearest_misses, rank
 from shared.domain.order import Pulse
+from shared.domain.pricing import TotalPrice, total_price
 from shared.flows import keys
 from shared.flows.advance.step import AGAIN, Moved, Next, Step
+from shared.flows.history import Memory, remember
 from shared.providers.base import RentedMachine
 from shared.store.records import Transaction
-from shared.strategies.race import attempts_to_open
+from shared.strategies import STRATEGIES
+from shared.strategies.base import Runner, Situation, Strategy
 
 ONSTART = """\
 mkdir -p "$HOME/.dumont" && cd "$HOME/.dumont" || exit 1
@@ -29,6 +33,10 @@ while :; do python3 agent.pyz && exit 0; sleep 2; done
 """Fetches the agent and keeps it running; it ends when the agent ends on purpose."""
 
 
+EXPECTED_READY_S = 120.0
+"""Of a machine nothing is known about: most that become ready are so by then."""
+
+
 @dataclass(frozen=True)
 class Exhausted:
     """No machine can be had within the limits; why, in words for the user."""
@@ -36,13 +44,21 @@ class Exhausted:
     why: str
 
 
-def search(deps: Deps, need: Need) -> tuple[list[Offer], list[str]]:
-    """Every provider's offers for a need, and why a provider could not say."""
+def search(deps: Deps, need: Need, image: str = DEFAULT_IMAGE) -> tuple[list[Offer], list[str]]:
+    """Every provider's offers for a need, and why a provider could not say.
+
+    Providers of virtual machines run no container: they are asked only when no image was chosen.
+    """
     found: list[Offer] = []
     troubles: list[str] = []
     busy: errors.ProviderBusy | None = None
     for name, provider in deps.providers().items():
         if need.providers and name not in need.providers:
+            continue
+        if need.interruptible and not provider.features.sells_spot:
+            continue
+        if image != DEFAULT_IMAGE and not provider.features.runs_images:
+            troubles.append(f"{name} runs no container images")
             continue
         try:
             found += provider.offers(need)
@@ -54,6 +70,18 @@ def search(deps: Deps, need: Need) -> tuple[list[Offer], list[str]]:
     if not found and busy is not None:
         raise busy
     return found, troubles
+
+
+def price_of(deps: Deps, offer: Offer, memory: Memory, now: datetime, snapshot_gb: float = 0.0) -> TotalPrice:
+    """What an offer costs in all for its first hour, failed tries included."""
+    known, provider = memory.of(offer), deps.providers().get(offer.provider)
+    return total_price(
+        offer,
+        snapshot_gb=snapshot_gb,
+        success_rate=known.rate(now) if known else PRIOR_RATE,
+        boot_s=(known.boot_quantile(0.95) if known else None) or EXPECTED_READY_S,
+        bills_loading=provider.features.bills_while_loading if provider else True,
+    )
 
 
 def no_offer(need: Need, offers: Sequence[Offer], troubles: Sequence[str]) -> str:
@@ -77,17 +105,42 @@ def race(step: Step) -> Next | Exhausted:
     for attempt in unasked:
         if attempt.next_action_at is None or attempt.next_action_at <= step.now:
             return _ask(step, attempt)
-    wanted = attempts_to_open(instance.width, instance.max_attempts, instance.opened, len(alive))
-    if wanted and not unasked:
+    strategy = STRATEGIES.get(instance.strategy, STRATEGIES["race"])
+    situation = _situation(step, alive)
+    if strategy.wanted(situation) and not unasked:
         # One at a time: the provider's pace decides how fast creates go out, and offers are freshest that way.
-        opened = _open(step, alive)
+        opened = _open(step, alive, strategy, situation)
         if isinstance(opened, Attempt):
             return _ask(step, opened)
         if not alive:
             return opened
     elif not alive:
         return Exhausted(what_was_tried(step))
-    return min((a.next_action_at for a in unasked if a.next_action_at), default=None)
+    due = [a.next_action_at for a in unasked if a.next_action_at]
+    again_s = strategy.look_again_s(situation)
+    if again_s is not None:
+        due.append(step.now + timedelta(seconds=again_s))
+    return min(due, default=None)
+
+
+def _situation(step: Step, alive: Sequence[Attempt]) -> Situation:
+    runners = [
+        Runner(
+            age_s=(step.now - attempt.asked_at).total_seconds() if attempt.asked_at else 0.0,
+            expected_s=max(0.1, attempt.expected_ready_s * step.deps.settings.time_scale),
+            provider=attempt.provider,
+        )
+        for attempt in alive
+    ]
+    instance = step.instance
+    newest = max(step.attempts, key=lambda a: a.opened_at, default=None)
+    return Situation(
+        width=instance.width,
+        max_attempts=instance.max_attempts,
+        opened=instance.opened,
+        runners=runners,
+        last_provider=instance.last_provider or (newest.provider if newest else None),
+    )
 
 
 def what_was_tried(step: Step) -> str:
@@ -98,24 +151,39 @@ def what_was_tried(step: Step) -> str:
     return f"{len(tried)} machines were tried and none became ready ({reasons})"
 
 
-def _open(step: Step, alive: Sequence[Attempt]) -> Attempt | Exhausted:
+def _open(step: Step, alive: Sequence[Attempt], strategy: Strategy, situation: Situation) -> Attempt | Exhausted:
     """Write one more attempt down, before any money is spent."""
     instance, deps = step.instance, step.deps
-    offers, troubles = search(deps, instance.need)
+    offers, troubles = search(deps, instance.need, instance.spec.image)
     before = deps.records.attempts_of_round(instance.id, instance.round)
     tried = {a.offer_machine_id for a in before}
     hosts = {(a.provider, a.host_id) for a in alive}
-    ranked = [
-        offer
-        for offer in rank(offers, instance.need, avoid_machines=tried, prefer_host=instance.last_host_id)
-        if (offer.provider, offer.host_id) not in hosts
-    ]
+    memory = remember(deps, offers, instance.user_id)
+    ranked = strategy.order(
+        [
+            offer
+            for offer in rank(
+                offers,
+                instance.need,
+                avoid_machines=tried,
+                prefer_host=instance.last_host_id,
+                price=lambda o: price_of(deps, o, memory, step.now).total,
+            )
+            if (offer.provider, offer.host_id) not in hosts and memory.why_not(offer) is None
+        ],
+        situation,
+    )
     if not ranked:
+        kept_away = sum(memory.why_not(o) is not None and misfit(o, instance.need) is None for o in offers)
+        if kept_away:
+            troubles.append(f"{kept_away} fitting machines are kept away from because they failed lately")
         if before:
             return Exhausted(what_was_tried(step) + "; " + no_offer(instance.need, offers, troubles))
         return Exhausted(no_offer(instance.need, offers, troubles))
     offer = ranked[0]
     attempt_id = keys.new_attempt_id(deps.settings)
+    known = memory.of(offer)
+    expected = (known.boot_quantile(0.75) if known else None) or EXPECTED_READY_S
 
     def write_down(tx: Transaction, fresh: Instance) -> Attempt:
         attempt = Attempt(
@@ -130,14 +198,16 @@ def _open(step: Step, alive: Sequence[Attempt]) -> Attempt | Exhausted:
             gpu_name=offer.gpu_name,
             gpu_count=offer.gpu_count,
             usd_per_hour=offer.usd_per_hour,
+            usd_disk_per_hour=offer.usd_disk_per_hour,
             region=offer.region,
             secret_hash=keys.agent_secret_hash(deps.settings, attempt_id),
             opened_at=tx.now,
+            expected_ready_s=expected,
         )
         if fresh.attempt_id is not None:
             raise Moved(f"instance {fresh.id} has a machine")
         tx.save(attempt)
-        tx.save(replace(fresh, opened=fresh.opened + 1))
+        tx.save(replace(fresh, opened=fresh.opened + 1, last_provider=offer.provider))
         return attempt
 
     return step.change(write_down)
@@ -178,6 +248,8 @@ def _ask(step: Step, attempt: Attempt) -> Next:
         disk_gib=step.instance.need.disk_gib,
         reliability=0.0,
         region=attempt.region,
+        usd_disk_per_hour=attempt.usd_disk_per_hour,
+        interruptible=step.instance.need.interruptible,
     )
     try:
         machine = step.provider(attempt.provider).create(offer, _spec(step, attempt), attempt.label)

@@ -14,6 +14,8 @@ from shared.domain.attempt import Attempt, Outcome, Stage
 from shared.flows.advance.step import AGAIN, Next, Step
 from shared.providers.base import MachineStatus, RentedMachine
 
+LATE = timedelta(minutes=10)
+"""After so long an unconfirmed receipt is told to people."""
 LOOK_S = 8.0
 """How often a machine that has not registered is looked at."""
 
@@ -87,10 +89,23 @@ def _end(step: Step, attempt: Attempt, listed: dict[str, dict[str, RentedMachine
             return min(settle_until, step.after(2))
         step.change_attempt(attempt.id, lambda fresh, now: fresh.closed(now))
         return AGAIN
+    receipt = attempt.receipt
+    if receipt is not None and not receipt.alarmed and step.now - receipt.requested_at > LATE:
+        step.say(
+            "receipt_late",
+            f"machine {machine_id} at {attempt.provider} still exists {LATE.seconds // 60} minutes after its end was asked for; "
+            "it is terminated again and again",
+            attempt_id=attempt.id,
+        )
+        step.change_attempt(attempt.id, lambda fresh, _: _alarmed(fresh))
     tries = attempt.receipt.tries + 1 if attempt.receipt else 1
     again_at = step.now + timedelta(seconds=min(30.0, 0.5 * 2 ** min(tries - 1, 6)))
     step.change_attempt(attempt.id, lambda fresh, _: _tried(fresh, tries, again_at))
     return again_at
+
+
+def _alarmed(attempt: Attempt) -> Attempt:
+    return replace(attempt, receipt=replace(attempt.receipt, alarmed=True)) if attempt.receipt else attempt
 
 
 def _tried(attempt: Attempt, tries: int, again_at: datetime) -> Attempt:
@@ -126,6 +141,17 @@ def _find(step: Step, attempt: Attempt, listed: dict[str, dict[str, RentedMachin
     return AGAIN
 
 
+def _really_gone(step: Step, attempt: Attempt) -> bool:
+    """A list may leave one out; only the machine's own page proves that it is gone."""
+    if attempt.machine_id is None:
+        return False
+    try:
+        step.provider(attempt.provider).get(attempt.machine_id)
+    except errors.MachineNotFound:
+        return True
+    return False
+
+
 def _watch(step: Step, attempt: Attempt, listed: dict[str, dict[str, RentedMachine]]) -> Next:
     """Readiness is the agent's to report; the provider is asked only to learn of failure."""
     assert attempt.asked_at is not None
@@ -138,6 +164,10 @@ def _watch(step: Step, attempt: Attempt, listed: dict[str, dict[str, RentedMachi
         machine = _list(step, attempt.provider, listed).get(attempt.label)
         if machine and machine.status in (MachineStatus.BROKEN, MachineStatus.STOPPED, MachineStatus.OFFLINE):
             step.end_attempt(attempt, Outcome.FAILED, machine.message or f"the machine is {machine.status}")
+            return AGAIN
+        settled_at = (attempt.created_at or attempt.asked_at) + timedelta(seconds=step.deps.settings.settle_s)
+        if machine is None and step.now >= settled_at and _really_gone(step, attempt):
+            step.end_attempt(attempt, Outcome.FAILED, "the provider no longer has the machine")
             return AGAIN
     again_at = min(limit, step.after(LOOK_S))
     step.change_attempt(

@@ -13,6 +13,7 @@ from shared.deps import Deps
 from shared.domain.attempt import Attempt, Outcome
 from shared.domain.instance import Instance, State
 from shared.domain.lease import Lease
+from shared.flows.history import note
 from shared.providers.base import Provider
 from shared.store.records import Transaction
 
@@ -87,6 +88,8 @@ class Step:
                 return
             instance = tx.load(Instance, attempt.instance_id)
             tx.save(ended)
+            if outcome in (Outcome.FAILED, Outcome.LOST):
+                note(tx, ended, outcome, why, was_ready=fresh.outcome is Outcome.READY)
             tx.event(
                 instance,
                 "attempt_ended",
