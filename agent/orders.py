@@ -33,6 +33,8 @@ class Orders:
         self._api = api
         self._wake = wake
         self._guard = threading.Lock()
+        self._snapshots = threading.Lock()
+        """One snapshot at a time: a second waits, and finds little left to do."""
         self._running: dict[str, str] = {}
         self._file = settings.state / "orders.json"
         self._ended: dict[str, dict[str, Any]] = self._read()
@@ -141,6 +143,10 @@ class Orders:
         return {"state": "done"}
 
     def _snapshot(self, order: dict[str, Any]) -> dict[str, Any]:
+        with self._snapshots:
+            return self._take_snapshot(order)
+
+    def _take_snapshot(self, order: dict[str, Any]) -> dict[str, Any]:
         payload = order["payload"]
         started = time.monotonic()
         saved = save(
@@ -152,7 +158,10 @@ class Orders:
             parent_key=payload.get("parent_manifest_key"),
             transport=Transport(self._api, payload["snapshot_id"]),
             state=self._settings.state,
+            only_changes=bool(payload.get("only_changes")),
         )
+        if saved.get("unchanged"):
+            return {"state": "done", "stage": "unchanged"}
         commit = {**saved, "order_id": order["id"], "seconds": time.monotonic() - started}
         answer = self._api.post("/agent/snapshots", commit, tries=30)
         if not answer["verified"]:

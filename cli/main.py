@@ -28,6 +28,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ssh-keys": ("machine", "Your SSH public keys."),
     "cp": ("machine", "Copy files to and from an instance."),
     "snapshots": ("snapshots", "Snapshots of an instance."),
+    "offers": ("machines", "What could be rented now."),
+    "machines": ("machines", "How machines have served; blocks; orphans."),
+    "pool": ("machines", "Warm machines, handed out at once."),
+    "defaults": ("machines", "What new instances start with."),
     "admin": ("session", "Users."),
     "completion": ("session", "A shell completion script."),
 }

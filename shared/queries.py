@@ -46,6 +46,9 @@ def instance_view(instance: Instance, attempts: Sequence[Attempt] = ()) -> wire.
         reserved_until=instance.reserved_until,
         failure=instance.failure,
         restoring=instance.restoring,
+        strategy=instance.strategy,
+        snapshot_every_s=instance.snapshot_every_s,
+        on_loss=instance.on_loss,
         attempts=[attempt_view(a) for a in sorted(attempts, key=lambda a: a.opened_at)],
         can={str(action): instance.state in states for action, states in ACTIONS.items()},
     )
@@ -66,7 +69,8 @@ def list_instances(query: wire.ListQuery, user_id: str, deps: Deps) -> wire.Inst
     found, cursor = deps.records.query(
         Instance, INSTANCES_OF_USER, {"user_id": user_id}, limit=query.limit, cursor=query.cursor
     )
-    shown = [i for i in found if query.all or i.state is not State.DESTROYED]
+    # A pool's seats are listed with their pool.
+    shown = [i for i in found if (query.all or i.state is not State.DESTROYED) and i.pool_id is None]
     return wire.InstanceList(instances=[instance_view(i) for i in shown], next_cursor=cursor)
 
 

@@ -291,8 +291,9 @@ def save(
     parent_key: str | None,
     transport: Transport,
     state: Path,
+    only_changes: bool = False,
 ) -> dict[str, Any]:
-    """Take a snapshot; what the commit says of it. Raises SnapshotError, and then nothing was committed."""
+    """Take a snapshot; what the commit says of it, or `unchanged`. Raises SnapshotError: then nothing was committed."""
     missing = [root for root in roots if not os.path.isdir(root)]
     if missing and parent_key is not None:
         raise SnapshotError(f"the workspace is not there any more: {', '.join(missing)}")
@@ -310,6 +311,8 @@ def save(
         packs.abandon()
         raise
     packs.finish()
+    if only_changes and parent is not None and not packs.stored and _same(manifest, parent):
+        return {"unchanged": True}
     if parent is not None:
         _carry_ids(manifest, parent, work)
     files = [entry for entry in manifest.entries if entry["k"] in ("f", "h")]
@@ -331,6 +334,18 @@ def save(
         "torn": _told(work.torn),
         "unreadable": _told(work.problems),
     }
+
+
+def _same(manifest: Manifest, parent: Manifest) -> bool:
+    """Whether two manifests describe the same tree; inodes and change times may differ."""
+
+    def facts(one: Manifest) -> list[str]:
+        return sorted(
+            json.dumps({k: v for k, v in e.items() if k not in ("i", "c", "b", "f")}, sort_keys=True)
+            for e in one.entries
+        )
+
+    return len(manifest.entries) == len(parent.entries) and facts(manifest) == facts(parent)
 
 
 def _carry_ids(manifest: Manifest, parent: Manifest, work: _Save) -> None:

@@ -41,6 +41,14 @@ def pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
 @click.option("--label", multiple=True, metavar="K=V")
 @click.option("--width", type=int, default=5, show_default=True, help="Machines that race at once.")
 @click.option("--max-attempts", type=int, default=10, show_default=True)
+@click.option(
+    "--strategy",
+    type=click.Choice(["race", "round_robin", "coldstart", "auto", "serverless"]),
+    help="How to find a machine; `dumont defaults` explains them.",
+)
+@click.option("--interruptible", is_flag=True, help="Cheaper; when it is taken away, it wakes elsewhere.")
+@click.option("--snapshot-every", type=Duration(), help="Snapshot while running, when something changed.")
+@click.option("--on-loss", type=click.Choice(["wake", "hibernate"]), default="wake", show_default=True)
 @click.option("--name")
 @click.option("--wait/--no-wait", default=True, show_default=True)
 @click.option("--timeout", type=Duration(), default="15m", show_default=True)
@@ -69,6 +77,10 @@ def provision(**given: Any) -> None:
         "labels": pairs(given["label"], "--label"),
         "width": given["width"],
         "max_attempts": given["max_attempts"],
+        "strategy": given["strategy"],
+        "interruptible": given["interruptible"],
+        "snapshot_every_s": given["snapshot_every"],
+        "on_loss": given["on_loss"],
     }
     if given["image"]:
         body["image"] = given["image"]

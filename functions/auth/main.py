@@ -8,6 +8,7 @@ from shared.web.endpoint import Call, endpoint, routes
 from shared.wire import auth as wire
 from shared.wire.base import Done
 from shared.wire.instances import SshKeysBody, SshKeysView
+from shared.wire.machines import DefaultsBody, DefaultsView
 
 
 @endpoint("POST", "/auth/login", caller="public", body=wire.LoginRequest)
@@ -65,6 +66,19 @@ def create_user(call: Call) -> wire.UserView:
     return auth.user_view(user)
 
 
+@endpoint("GET", "/auth/defaults", caller="user")
+def show_defaults(call: Call) -> DefaultsView:
+    return auth.defaults_view(call.user)
+
+
+@endpoint("PUT", "/auth/defaults", caller="user", body=DefaultsBody)
+def set_defaults(call: Call) -> DefaultsView:
+    return auth.set_defaults(call.body, call.user, deps())
+
+
 main = functions_framework.http(
-    routes(login, refresh, logout, me, keys, create_key, revoke_key, ssh_keys, set_ssh_keys, create_user, deps=deps)
-)
+    routes(
+        login, refresh, logout, me, keys, create_key,
+        revoke_key, ssh_keys, set_ssh_keys, create_user, show_defaults, set_defaults, deps=deps,
+    )
+)  # fmt: skip

@@ -3,7 +3,7 @@
 import functions_framework
 
 from shared.bootstrap import deps
-from shared.flows.instances import provision
+from shared.flows.pools import provision
 from shared.queries import full_view
 from shared.web.endpoint import Call, endpoint, routes
 from shared.wire.instances import InstanceView, ProvisionRequest, WaitQuery

@@ -57,6 +57,12 @@ DEADLINE: dict[State, timedelta] = {
 }
 """When a passing state is over time. `destroying` never gives up: past it, every try is reported."""
 
+SEARCHING = frozenset({State.PROVISIONING, State.WAKING, State.FAILING_OVER})
+"""States in which machines race and one is adopted."""
+
+FAILOVERS_A_DAY, FAILOVERS_APART = 5, timedelta(minutes=5)
+"""Beyond these a person is asked."""
+
 ADOPTED_DEADLINE = timedelta(hours=2)
 """Once a machine is adopted, its restore or set-up may take longer than finding one."""
 
@@ -232,9 +238,15 @@ class Instance:
 
     def deadline_at(self, scale: float = 1.0) -> datetime | None:
         limit = DEADLINE.get(self.state)
-        if self.state in (State.PROVISIONING, State.WAKING) and self.attempt_id is not None:
+        if self.state in SEARCHING and self.attempt_id is not None:
             limit = ADOPTED_DEADLINE
         return self.entered_at + limit * scale if limit else None
+
+    def may_fail_over(self, now: datetime) -> bool:
+        """Whether a lost machine is replaced without asking: by its policy, and within the limits."""
+        lately = [at for at in self.failovers if now - at < timedelta(days=1)]
+        apart = not lately or now - max(lately) >= FAILOVERS_APART
+        return self.on_loss == "wake" and len(lately) < FAILOVERS_A_DAY and apart
 
     def overdue(self, now: datetime, scale: float = 1.0) -> bool:
         deadline = self.deadline_at(scale)

@@ -14,6 +14,8 @@ class User:
     admin: bool = False
     disabled: bool = False
     ssh_keys: list[str] = field(default_factory=list)
+    strategy: str = "race"
+    """The default of new instances."""
 
 
 @dataclass(frozen=True)

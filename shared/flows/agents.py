@@ -15,14 +15,14 @@ from typing import Any
 from shared import errors
 from shared.deps import Deps
 from shared.domain.attempt import Attempt, Outcome, Stage
-from shared.domain.instance import Instance, Machine, State
+from shared.domain.instance import SEARCHING, Instance, Machine, State
 from shared.domain.order import Order, Pulse
 from shared.domain.snapshot import Snapshot, read_head
 from shared.flows import keys
 from shared.flows.advance import advance
 from shared.flows.history import note
 from shared.flows.snapshot_orders import ORDERS_KEPT, prefix_of
-from shared.store.base import Store
+from shared.store.base import Delete, Store
 from shared.store.records import Records, Transaction
 from shared.store.shapes import ORDERS_PENDING
 from shared.wire import agent as wire
@@ -74,9 +74,7 @@ def register(body: wire.Register, agent: Attempt, deps: Deps) -> wire.Registered
             return None
         refusal = reason and f"unfit: {reason}"
         if refusal is None and (
-            instance.state not in (State.PROVISIONING, State.WAKING)
-            or instance.attempt_id is not None
-            or attempt.round != instance.round
+            instance.state not in SEARCHING or instance.attempt_id is not None or attempt.round != instance.round
         ):
             refusal = "another machine was first"
         if refusal is not None:
@@ -136,7 +134,7 @@ def _adopt(tx: Transaction, instance: Instance, attempt: Attempt, ready_at: date
     )
     if ssh_keys:
         tx.save(new_order(tx, instance, attempt.id, "keys", {"authorized_keys": ssh_keys}))
-    if instance.state is State.WAKING and instance.snapshot_id is not None:
+    if instance.state in (State.WAKING, State.FAILING_OVER) and instance.snapshot_id is not None:
         snapshot = tx.load(Snapshot, instance.snapshot_id)
         order = new_order(
             tx,
@@ -160,7 +158,7 @@ def _adopt(tx: Transaction, instance: Instance, attempt: Attempt, ready_at: date
 
 def _set_up_or_run(tx: Transaction, instance: Instance, attempt_id: str) -> Instance:
     """The set-up command first, where there is one; then the instance runs."""
-    if instance.spec.setup and instance.state in (State.PROVISIONING, State.WAKING):
+    if instance.spec.setup and instance.state in SEARCHING:
         order = new_order(tx, instance, attempt_id, "setup", {"command": instance.spec.setup, "timeout_s": 1800})
         tx.save(order)
         tx.event(instance, "setup", "running the set-up command", "system", order_id=order.id)
@@ -448,7 +446,10 @@ def result(body: wire.OrderResult, agent: Attempt, deps: Deps) -> Done:
             finished_at=tx.now if ended else None,
         )
         if order.kind == "snapshot" and body.state == "done":
-            # Only the commit ends a snapshot well.
+            if body.stage == "unchanged" and order.payload.get("only_changes"):
+                tx.save(noted)
+                tx.write(Delete("snapshots", str(order.payload["snapshot_id"])))
+            # Only the commit ends a snapshot that was taken.
             return
         tx.save(noted)
         changed = _after(tx, instance, order, noted)
@@ -477,7 +478,7 @@ def _after(tx: Transaction, instance: Instance, before: Order, order: Order) -> 
         )
         output = (order.stdout + order.stderr)[-4000:]
         tx.event(instance, "setup", words, "agent", order_id=order.id, output=output)
-        if instance.state in (State.PROVISIONING, State.WAKING):
+        if instance.state in SEARCHING:
             instance = _run(tx, instance)
         return instance if good else replace(instance, failure=words)
     return instance
@@ -491,6 +492,6 @@ def _after_restore(tx: Transaction, instance: Instance, before: Order, order: Or
     if order.state == "done":
         instance = replace(instance, restoring=False, clocks=replace(instance.clocks, restored_at=tx.now))
         tx.event(instance, "restored", "every file is back", "agent")
-    if usable and before.stage != "usable" and instance.state is State.WAKING:
+    if usable and before.stage != "usable" and instance.state in (State.WAKING, State.FAILING_OVER):
         instance = _set_up_or_run(tx, instance, order.attempt_id)
     return instance

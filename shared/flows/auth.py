@@ -27,9 +27,11 @@ from shared.store import codec
 from shared.store.base import Create, Delete, Put, Replace
 from shared.store.records import Transaction
 from shared.store.shapes import INSTANCES_OF_USER, KEYS_OF_USER, SESSIONS_OF_FAMILY
+from shared.strategies import STRATEGIES
 from shared.wire import auth as wire
 from shared.wire.base import Done
 from shared.wire.instances import SshKeysBody, SshKeysView
+from shared.wire.machines import DefaultsBody, DefaultsView
 
 AUDIENCE = "dumont-api"
 GRACE = timedelta(seconds=20)
@@ -346,3 +348,21 @@ def _order_keys(tx: Transaction, instance_id: str, ssh_keys: list[str]) -> None:
     instance = tx.load(Instance, instance_id)
     if instance.attempt_id is not None:
         tx.save(new_order(tx, instance, instance.attempt_id, "keys", {"authorized_keys": ssh_keys}))
+
+
+# Defaults ------------------------------------------------------------------------------------------------------------
+
+
+def defaults_view(user: User) -> DefaultsView:
+    words = {name: strategy.words for name, strategy in STRATEGIES.items()}
+    words["serverless"] = "a warm machine from your pool at once; a race when none is warm"
+    return DefaultsView(strategy=user.strategy, strategies=words)
+
+
+def set_defaults(body: DefaultsBody, user: User, deps: Deps) -> DefaultsView:
+    document = deps.store.get("users", user.id)
+    if document is None:
+        raise errors.NotFound("this user is gone")
+    changed = replace(codec.decode(User, document.data), strategy=body.strategy)
+    deps.store.commit([Replace("users", user.id, codec.encode(changed), document.rev)])
+    return defaults_view(changed)

@@ -23,6 +23,8 @@ from shared.flows.snapshot_orders import order_snapshot
 from shared.store.records import Transaction
 from shared.wire import instances as wire
 
+SNAPSHOT_EVERY_S = 600.0
+"""Of machines that may be interrupted."""
 BUSY_FOR = timedelta(minutes=2)
 """After a command the agent asks for orders often for this long."""
 
@@ -38,10 +40,13 @@ def need_of(body: wire.ProvisionRequest) -> Need:
         regions=tuple(body.regions),
         providers=tuple(body.providers),
         ports=len(body.ports),
+        interruptible=body.interruptible,
     )
 
 
-def provision(body: wire.ProvisionRequest, wait_s: float, user_id: str, deps: Deps, key: str | None) -> Instance:
+def provision(
+    body: wire.ProvisionRequest, strategy: str, wait_s: float, user_id: str, deps: Deps, key: str | None
+) -> Instance:
     """A new instance; the same key gives the same one. Raises NoCapacity before anything is stored or spent."""
     digest = hashlib.sha256((key or uuid.uuid4().hex).encode()).hexdigest()
     instance_id = f"i-{digest[:16]}"
@@ -49,7 +54,9 @@ def provision(body: wire.ProvisionRequest, wait_s: float, user_id: str, deps: De
         need = need_of(body)
         _check_market(deps, need, body.image)
         try:
-            deps.records.transact(lambda tx: _open_instance(tx, body, need, instance_id, user_id, deps))
+            deps.records.transact(
+                lambda tx: open_instance(tx, body, need, instance_id, user_id, deps, strategy=strategy)
+            )
         except errors.Unavailable:
             # The same key at the same moment: the other request made it.
             if deps.records.find(Instance, instance_id) is None:
@@ -78,35 +85,54 @@ def _check_market(deps: Deps, need: Need, image: str) -> None:
     raise errors.NoCapacity(no_offer(need, offers, troubles))
 
 
-def _open_instance(
-    tx: Transaction, body: wire.ProvisionRequest, need: Need, instance_id: str, user_id: str, deps: Deps
+def spec_of(body: wire.ProvisionRequest) -> Spec:
+    return Spec(
+        image=body.image,
+        env=dict(body.env),
+        ports=tuple(body.ports),
+        workspace=tuple(body.workspace),
+        excludes=tuple(body.excludes),
+        setup=body.setup,
+    )
+
+
+def open_instance(
+    tx: Transaction,
+    body: wire.ProvisionRequest,
+    need: Need,
+    instance_id: str,
+    user_id: str,
+    deps: Deps,
+    *,
+    name: str | None = None,
+    spec: Spec | None = None,
+    strategy: str = "race",
+    pool_id: str | None = None,
 ) -> None:
+    """A new instance, its data key and its first event; one that exists stays as it is."""
     if tx.find(Instance, instance_id) is not None:
         return
+    every = body.snapshot_every_s
     instance = Instance(
         id=instance_id,
         user_id=user_id,
-        name=body.name or f"gpu-{instance_id[2:8]}",
+        name=name or body.name or f"gpu-{instance_id[2:8]}",
         state=State.PROVISIONING,
         need=need,
-        spec=Spec(
-            image=body.image,
-            env=dict(body.env),
-            ports=tuple(body.ports),
-            workspace=tuple(body.workspace),
-            excludes=tuple(body.excludes),
-            setup=body.setup,
-        ),
+        spec=spec or spec_of(body),
         created_at=tx.now,
         entered_at=tx.now,
         idle_policy=IdlePolicy(**body.idle_policy.model_dump()),
         labels=dict(body.labels),
-        strategy=body.strategy,
+        strategy=strategy,
         width=body.width,
         max_attempts=body.max_attempts,
         round=1,
         next_action_at=tx.now,
         clocks=Clocks(asked_at=tx.now),
+        pool_id=pool_id,
+        snapshot_every_s=every if every is not None else (SNAPSHOT_EVERY_S if need.interruptible else 0.0),
+        on_loss=body.on_loss,
     )
     tx.save(instance)
     tx.write(keys.new_data_key(deps.settings, instance_id))
@@ -203,6 +229,8 @@ def edit(instance_id: str, body: wire.Patch, user_id: str, deps: Deps) -> Instan
             instance,
             name=body.name or instance.name,
             labels=dict(body.labels) if body.labels is not None else instance.labels,
+            snapshot_every_s=instance.snapshot_every_s if body.snapshot_every_s is None else body.snapshot_every_s,
+            on_loss=body.on_loss or instance.on_loss,
             idle_policy=IdlePolicy(**body.idle_policy.model_dump()) if body.idle_policy else instance.idle_policy,
         )
         if body.keep_awake_s is not None:

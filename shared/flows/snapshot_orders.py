@@ -19,8 +19,8 @@ def prefix_of(instance_id: str) -> str:
     return f"instances/{instance_id}/"
 
 
-def order_snapshot(tx: Transaction, instance: Instance, attempt: Attempt, *, final: bool) -> Order:
-    """The records of one snapshot to be taken; saved with the transaction."""
+def order_snapshot(tx: Transaction, instance: Instance, attempt: Attempt, *, final: bool, quiet: bool = False) -> Order:
+    """The records of one snapshot to be taken; saved with the transaction. `quiet`: only when something has changed."""
     snapshot_id = f"s-{uuid.uuid4().hex[:16]}"
     parent = tx.find(Snapshot, instance.snapshot_id) if instance.snapshot_id else None
     order = Order(
@@ -35,6 +35,7 @@ def order_snapshot(tx: Transaction, instance: Instance, attempt: Attempt, *, fin
             "excludes": list(instance.spec.excludes),
             "parent_manifest_key": parent.manifest_key if parent else None,
             "final": final,
+            "only_changes": quiet,
         },
         created_at=tx.now,
         expires_at=tx.now + ORDERS_KEPT,
@@ -53,5 +54,6 @@ def order_snapshot(tx: Transaction, instance: Instance, attempt: Attempt, *, fin
             parent_id=parent.id if parent else None,
         )
     )
-    tx.event(instance, "snapshot_ordered", f"snapshot {snapshot_id} was ordered", snapshot_id=snapshot_id)
+    if not quiet:
+        tx.event(instance, "snapshot_ordered", f"snapshot {snapshot_id} was ordered", snapshot_id=snapshot_id)
     return order

@@ -48,7 +48,13 @@ class ProvisionRequest(Body):
     labels: dict[Annotated[str, Field(max_length=63)], Annotated[str, Field(max_length=200)]] = Field(
         default_factory=dict, max_length=32
     )
-    strategy: Literal["race"] = "race"
+    strategy: Literal["race", "round_robin", "coldstart", "auto", "serverless"] | None = None
+    """None: your default."""
+    interruptible: bool = False
+    """Cheaper, and may be taken away: then it wakes elsewhere from its newest snapshot."""
+    snapshot_every_s: float | None = Field(default=None, ge=0, le=86400)
+    """While running, when something changed; None: ten minutes for interruptible machines, else never."""
+    on_loss: Literal["wake", "hibernate"] = "wake"
     width: int = Field(default=5, ge=1, le=5)
     max_attempts: int = Field(default=10, ge=1, le=50)
 
@@ -85,6 +91,8 @@ class Patch(Body):
     keep_awake_s: float | None = Field(default=None, ge=0, le=30 * 86400)
     """From now; 0 ends a keep-awake."""
     labels: dict[str, str] | None = Field(default=None, max_length=32)
+    snapshot_every_s: float | None = Field(default=None, ge=0, le=86400)
+    on_loss: Literal["wake", "hibernate"] | None = None
 
 
 class ExecRequest(Body):
@@ -177,6 +185,9 @@ class InstanceView(View):
     reserved_until: datetime | None
     failure: str | None
     restoring: bool
+    strategy: str
+    snapshot_every_s: float
+    on_loss: str
     attempts: list[AttemptView] = Field(default_factory=list)
     """Of the newest round, and every one whose machine is not proven gone; empty in lists."""
     can: dict[str, bool]

@@ -23,7 +23,7 @@ from shared.domain.offer import Offer
 from shared.domain.order import Order
 from shared.domain.snapshot import Snapshot, seal_head
 from shared.domain.user import User
-from shared.flows import agents, instances, keys
+from shared.flows import agents, instances, keys, pools
 from shared.flows.advance import advance
 from shared.flows.auth import create_user
 from shared.flows.snapshot_orders import prefix_of
@@ -36,6 +36,7 @@ from shared.store.shapes import ORDERS_PENDING
 from shared.store.sqlite import SqliteStore
 from shared.wire import agent as wire
 from shared.wire.instances import ProvisionRequest
+from tests.support.crashing import CrashingProvider, CrashingStore, Fuse
 
 _KEY = Ed25519PrivateKey.generate()
 PRIVATE_PEM = _KEY.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption()).decode()
@@ -100,7 +101,7 @@ class World:
 
     def provision(self, user_id: str | None = None, **request: Any) -> Instance:
         body = ProvisionRequest.model_validate({"gpu_name": "RTX 4090", **request})
-        return instances.provision(body, 0, user_id or self.user.id, self.deps, uuid.uuid4().hex)
+        return pools.provision(body, 0, user_id or self.user.id, self.deps, uuid.uuid4().hex)
 
     def instance(self, id: str) -> Instance:
         return self.deps.records.load(Instance, id)
@@ -218,6 +219,15 @@ class FakeAgent:
         for order in self.orders(kind):
             body = wire.OrderResult.model_validate({"order_id": order.id, "state": state, **result})
             agents.result(body, self.me, self.world.deps)
+
+
+def crash_deps(world: World, fuse: Fuse) -> Deps:
+    """The world's dependencies in a process that dies when the fuse burns."""
+    store = CrashingStore(world.store, fuse)
+    provider = CrashingProvider(world.provider, fuse)
+    return replace(
+        world.deps, store=store, records=Records(store, world.clock), providers=lambda: {provider.name: provider}
+    )
 
 
 def later(clock: FakeClock, **delta: float) -> datetime:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,10 +13,9 @@ from shared.domain.instance import State
 from shared.flows import instances
 from shared.flows.advance import advance
 from shared.providers.base import MachineStatus
-from shared.store.records import Records
 from shared.sweeps.machines import machines
-from tests.support.crashing import Crash, CrashingProvider, CrashingStore, Fuse
-from tests.support.world import FakeAgent, World
+from tests.support.crashing import Crash, Fuse
+from tests.support.world import FakeAgent, World, crash_deps
 
 
 def agents_act(world: World, id: str) -> None:
@@ -45,14 +43,7 @@ class Crashing:
     def __init__(self, at: int, after: bool) -> None:
         self.world = World(lease_s=20)
         self.fuse = Fuse(at, after)
-        store = CrashingStore(self.world.store, self.fuse)
-        provider = CrashingProvider(self.world.provider, self.fuse)
-        self.deps: Deps = replace(
-            self.world.deps,
-            store=store,
-            records=Records(store, self.world.clock),
-            providers=lambda: {"fake": provider},
-        )
+        self.deps: Deps = crash_deps(self.world, self.fuse)
 
     def until(self, id: str, state: State) -> None:
         for _ in range(600):
@@ -91,8 +82,8 @@ def story(crashing: Crashing, until: State) -> str:
 
     body = ProvisionRequest.model_validate({"gpu_name": "RTX 4090", "width": 3})
     user, key = world.user.id, "the-same-key"
-    crashing.ask(lambda: instances.provision(body, 0, user, deps, key))
-    id = instances.provision(body, 0, user, world.deps, key).id
+    crashing.ask(lambda: instances.provision(body, "race", 0, user, deps, key))
+    id = instances.provision(body, "race", 0, user, world.deps, key).id
     crashing.until(id, State.RUNNING)
     if until is State.RUNNING:
         return id
@@ -438,23 +429,99 @@ def later_idle(world: World) -> Any:
     return world.clock.now() - timedelta(minutes=20)
 
 
-def test_a_machine_that_is_gone_leaves_the_newest_snapshot() -> None:
-    world = World()
-    asleep = world.hibernated()
+def awake_again(world: World, **request: Any) -> str:
+    """An instance that runs and has a snapshot."""
+    asleep = world.hibernated(**request)
     instances.wake(asleep.id, 0, world.user.id, world.deps)
     world.settle(asleep.id, lambda i: bool(world.created(i.id)))
     agents_act(world, asleep.id)
     agents_act(world, asleep.id)
-    awake = world.settle(asleep.id)
-    assert awake.state is State.RUNNING
+    assert world.settle(asleep.id).state is State.RUNNING
+    return asleep.id
+
+
+def test_a_machine_that_is_gone_is_replaced_from_the_newest_snapshot() -> None:
+    world = World()
+    id = awake_again(world)
+    old = world.instance(id)
     world.provider.made.clear()
     world.clock.step(minutes=5)
 
-    lost = world.settle(asleep.id, lambda i: i.state is not State.RUNNING)
+    over = world.settle(id, lambda i: i.state is State.FAILING_OVER and bool(world.created(i.id)))
+    agents_act(world, id)
+    agents_act(world, id)
+    back = world.settle(id)
+
+    assert over.failure is not None and "later changes are lost" in over.failure
+    assert back.state is State.RUNNING and back.snapshot_id == old.snapshot_id
+    assert back.attempt_id != old.attempt_id
+    assert world.deps.records.load(Attempt, old.attempt_id or "").outcome is Outcome.LOST
+
+
+def test_by_policy_a_lost_instance_waits_for_its_user() -> None:
+    world = World()
+    id = awake_again(world, on_loss="hibernate")
+    world.provider.made.clear()
+    world.clock.step(minutes=5)
+
+    lost = world.settle(id, lambda i: i.state is not State.RUNNING)
 
     assert lost.state is State.HIBERNATED
-    assert lost.snapshot_id == asleep.snapshot_id
     assert lost.failure is not None and "later changes are lost" in lost.failure
+
+
+def test_failovers_are_limited_then_a_person_is_asked() -> None:
+    world = World(offers=40)
+    id = awake_again(world)
+    for _ in range(8):
+        world.provider.made.clear()
+        world.clock.step(minutes=6)
+        state = world.settle(id, lambda i: i.state is not State.RUNNING).state
+        if state is State.HIBERNATED:
+            break
+        world.settle(id, lambda i: bool(world.created(i.id)))
+        agents_act(world, id)
+        agents_act(world, id)
+        world.settle(id)
+
+    assert world.instance(id).state is State.HIBERNATED
+    assert len(world.instance(id).failovers) == 5
+
+
+def test_an_interrupted_machine_is_replaced_and_a_stopped_one_that_is_not_for_interruption_is_kept() -> None:
+    from shared.providers.base import Features
+
+    for interruptible in (True, False):
+        world = World()
+        world.provider.features = Features(sells_spot=True)
+        id = awake_again(world, interruptible=interruptible)
+        (machine,) = world.provider.made
+        world.provider.set_status(machine, MachineStatus.STOPPED)
+        world.clock.step(minutes=5)
+        world.advance(id)
+
+        state = world.instance(id).state
+        assert state is (State.FAILING_OVER if interruptible else State.RUNNING)
+
+
+def test_snapshots_are_taken_while_running_and_none_when_nothing_changed() -> None:
+    world = World()
+    instance, agent = world.running(snapshot_every_s=60)
+    world.clock.step(seconds=61)
+    agent.beat()
+    world.advance(instance.id)
+    first = agent.take_snapshot()
+    assert first.state == "verified" and world.instance(instance.id).state is State.RUNNING
+
+    world.clock.step(seconds=61)
+    agent.beat()
+    world.advance(instance.id)
+    agent.finish("snapshot", stage="unchanged")
+    world.advance(instance.id)
+
+    after = world.instance(instance.id)
+    assert after.snapshot_id == first.id
+    assert agent.orders("snapshot") == []
 
 
 def test_a_silent_machine_that_still_exists_is_kept() -> None:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from shared import errors, leases
 from shared.deps import Deps
 from shared.domain.instance import RESTING, Instance, State
-from shared.flows.advance import destroying, hibernating, provisioning, running, settle, waking
+from shared.flows.advance import destroying, failing_over, hibernating, provisioning, running, settle, waking
 from shared.flows.advance.step import AGAIN, Moved, Next, Step
 from shared.leases import Held
 
@@ -23,6 +23,7 @@ STEPS: dict[State, Callable[[Step], Next]] = {
     State.WAKING: waking.step,
     State.RUNNING: running.step,
     State.HIBERNATING: hibernating.step,
+    State.FAILING_OVER: failing_over.step,
     State.DESTROYING: destroying.step,
 }
 """States without a row have nothing to do but to settle what their attempts left."""

@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 
 from shared import errors
 from shared.domain.attempt import Attempt, Outcome
-from shared.domain.instance import Instance, State
-from shared.domain.order import Pulse
+from shared.domain.instance import Clocks, Instance, State
+from shared.domain.order import Order, Pulse
 from shared.flows.advance.step import AGAIN, Next, Step
+from shared.flows.snapshot_orders import order_snapshot
 from shared.providers.base import MachineStatus, RentedMachine
 from shared.store.records import Transaction
 
@@ -38,9 +39,33 @@ def step(step: Step) -> Next:
         due.append(_address(step, attempt))
         if due[1] is AGAIN:
             return AGAIN
+    if instance.snapshot_every_s:
+        due.append(_periodic(step, attempt))
+        if due[-1] is AGAIN:
+            return AGAIN
     if instance.hibernate_at is not None:
         due.append(max(instance.hibernate_at, instance.keep_awake_until or instance.hibernate_at))
     return min(at for at in due if isinstance(at, datetime))
+
+
+def _periodic(step: Step, attempt: Attempt) -> Next:
+    """A snapshot every so often; the agent leaves it when nothing has changed."""
+    instance = step.instance
+    order = step.deps.records.find(Order, instance.order_id) if instance.order_id else None
+    if order is not None and not order.ended:
+        return step.now + timedelta(seconds=max(30.0, instance.snapshot_every_s))
+    if instance.restoring:
+        return step.after(30)
+    at = (instance.snapshot_at or instance.entered_at) + timedelta(seconds=instance.snapshot_every_s)
+    if step.now < at:
+        return at
+
+    def place(tx: Transaction, fresh: Instance) -> None:
+        placed = order_snapshot(tx, fresh, attempt, final=False, quiet=True)
+        tx.save(replace(fresh, order_id=placed.id, snapshot_at=tx.now))
+
+    step.change(place)
+    return AGAIN
 
 
 def _may_sleep(instance: Instance, now: datetime) -> bool:
@@ -93,6 +118,8 @@ def _checkup(step: Step, attempt: Attempt) -> Next:
         machine: RentedMachine = step.provider(attempt.provider).get(attempt.machine_id)
     except errors.MachineNotFound:
         return lost(step, attempt, "the provider no longer has the machine")
+    if machine.status is MachineStatus.STOPPED and step.instance.need.interruptible:
+        return lost(step, attempt, "the machine was interrupted: another's bid was higher")
     if step.instance.failure is None:
         words = "" if machine.status is MachineStatus.RUNNING else f"; the provider says {machine.status}"
 
@@ -105,11 +132,37 @@ def _checkup(step: Step, attempt: Attempt) -> Next:
     return step.now + silence
 
 
+def _fail_over(step: Step, why: str) -> Next:
+    """Wake elsewhere from the newest verified snapshot, without being asked."""
+    instance = step.instance
+    message = f"{why}; waking elsewhere from snapshot {instance.snapshot_id}, later changes are lost"
+    step.enter(
+        State.FAILING_OVER,
+        "failing_over",
+        message,
+        failure=message,
+        round=instance.round + 1,
+        opened=0,
+        attempt_id=None,
+        last_machine=instance.machine,
+        last_host_id=None,
+        machine=None,
+        order_id=None,
+        hibernate_at=None,
+        restoring=False,
+        clocks=Clocks(asked_at=step.now),
+        failovers=(*(at for at in instance.failovers if step.now - at < timedelta(days=1)), step.now),
+    )
+    return AGAIN
+
+
 def lost(step: Step, attempt: Attempt | None, why: str) -> Next:
     """The machine is proven gone: what remains is the newest verified snapshot."""
     instance = step.instance
     if attempt is not None:
         step.end_attempt(attempt, Outcome.LOST, why)
+    if instance.snapshot_id is not None and instance.state is State.RUNNING and instance.may_fail_over(step.now):
+        return _fail_over(step, why)
     if instance.snapshot_id is not None:
         message = f"{why}; hibernated with snapshot {instance.snapshot_id}, later changes are lost"
         state = State.HIBERNATED
