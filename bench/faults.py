@@ -95,11 +95,12 @@ def _sold_out(world: World, dice: random.Random) -> None:
     # Still listed, and gone when asked for.
     listed = list(world.provider.stock)
     world.provider.stock = [offer for offer in listed if offer.offer_id not in gone]
-    world.provider.offers = (
-        lambda need: sorted(  # type: ignore[method-assign]
-            {o.offer_id: o for o in [*real(need), *listed[:3]]}.values(), key=lambda o: o.usd_per_hour
-        )
-    )
+
+    def stale(need: Any) -> Any:
+        found = {offer.offer_id: offer for offer in [*real(need), *listed[:3]]}
+        return sorted(found.values(), key=lambda offer: offer.usd_per_hour)
+
+    vars(world.provider)["offers"] = stale
 
 
 def _half_list(world: World, dice: random.Random) -> None:
