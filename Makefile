@@ -3,8 +3,13 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 NAME ?=
 ARGS ?=
+# Node may come from .venv, see infra/node.sh.
+export PATH := $(PATH):$(CURDIR)/.venv/bin
+NODE := frontend/node_modules/.ready
+DIST := frontend/dist/.ready
+SOURCES := $(shell find frontend/src frontend/public frontend/index.html frontend/vite.config.ts -type f 2>/dev/null)
 
-.PHONY: setup up test check smoke bench docs clean
+.PHONY: setup console up test check smoke bench docs clean
 
 setup: .venv/.ready
 
@@ -16,28 +21,46 @@ setup: .venv/.ready
 	$(PY) -m pip install -q --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
-up: setup
+$(NODE): .venv/.ready frontend/package-lock.json
+	@infra/node.sh
+	cd frontend && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(DIST): $(NODE) $(SOURCES)
+	cd frontend && npm run --silent build -- --logLevel warn
+	@touch $@
+
+console: $(DIST)
+
+up: setup console
 	@exec $(PY) -m local.up --port 8700 $(if $(STORE),--store $(STORE)) $(ARGS)
 
-test: setup
+# With ARGS, only pytest: make test ARGS="tests/unit -k lease".
+test: setup $(if $(ARGS),,console)
 	@infra/packages.sh ssh:openssh-client ssh-keygen:openssh-client
 	$(PY) -m pytest $(ARGS)
+ifeq ($(ARGS),)
+	@infra/packages.sh chromium:chromium
+	cd frontend && npm run --silent test
+	$(PY) -m local.embedded npm --prefix frontend run --silent e2e
+endif
 
-check: setup
+check: setup $(NODE)
 	@$(PY) -m bench.check
 
 smoke: setup
 	@$(PY) -m bench.run smoke $(NAME)
 
-bench: setup
+bench: setup console
 	@$(PY) -m bench.run bench $(NAME)
 
-docs: setup
+docs: setup $(NODE)
 	@$(PY) -m infra.openapi
 	@$(PY) -m infra.indexes
 	@$(PY) -m infra.lifecycle
 	@$(PY) -m infra.env_example
+	@$(PY) -m infra.client
 	@$(PY) -m cli.docs
 
 clean:
-	rm -rf build .pytest_cache .mypy_cache .ruff_cache bench/results
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache bench/results frontend/dist

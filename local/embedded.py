@@ -1,4 +1,7 @@
-"""A local cloud of its own for a test or a bench: a fresh folder, free ports, stopped at the end."""
+"""A local cloud of its own for a test or a bench: a fresh folder, free ports, stopped at the end.
+
+python -m local.embedded COMMAND...    # runs it with DUMONT_STATE_FILE naming that cloud's state.json
+"""
 
 from __future__ import annotations
 
@@ -99,3 +102,14 @@ def _state(folder: Path, process: subprocess.Popen[bytes]) -> dict[str, Any]:
     for log in sorted((folder / "logs").glob("*.log")):
         sys.stderr.write(f"== {log.name}\n{log.read_text(errors='replace')[-2000:]}\n")
     raise RuntimeError("the local cloud did not start")
+
+
+def main() -> None:
+    with running() as cloud:
+        environment = {**os.environ, "DUMONT_STATE_FILE": str(cloud.folder / "state.json")}
+        code = subprocess.run(sys.argv[1:], env=environment).returncode
+    raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from infra import hosting
 from infra.manifest import Function
 
 PREFIX = "/api/v1"
@@ -18,7 +19,7 @@ RESTART_S = 4.0
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Dumont Cloud</title>
 <body style="font-family:sans-serif;max-width:40em;margin:3em auto">
 <h1>Dumont Cloud is running</h1><p>The API answers below <code>/api/v1</code>. Log in from a terminal:</p>
-<pre>bin/dumont login --local\nbin/dumont provision --gpu "RTX 4090"\nbin/dumont ls</pre></body></html>"""
+<p>The console is not built: <code>make console</code>.</p><pre>bin/dumont login --local\nbin/dumont provision --gpu "RTX 4090"\nbin/dumont ls</pre></body></html>"""
 
 
 def application(
@@ -98,7 +99,10 @@ class Gateway:
             return web.Response(text=PAGE, content_type="text/html")
         wanted = (self._static / request.path.lstrip("/")).resolve()
         inside = wanted.is_file() and wanted.is_relative_to(self._static.resolve())
-        return web.FileResponse(wanted if inside else index)
+        if not inside and request.path.startswith("/assets/"):
+            # An old page asks for a chunk of an older build: the page itself would be nonsense as a script.
+            return _error(404, "not_found", "there is no such file")
+        return web.FileResponse(wanted if inside else index, headers=hosting.headers(request.path))
 
 
 def _error(status: int, code: str, message: str) -> web.Response:

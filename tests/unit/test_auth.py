@@ -153,6 +153,11 @@ def test_logins_are_throttled_per_account_and_recover_with_time(world: World) ->
     assert log_in(world, address="10.0.1.1").access_token
 
 
+def test_right_passwords_do_not_use_up_the_tries_of_an_address(world: World) -> None:
+    for _ in range(30):
+        assert log_in(world, address="10.0.2.1").access_token
+
+
 def test_one_address_cannot_try_many_accounts(world: World) -> None:
     for n in range(10):
         with pytest.raises(errors.Unauthenticated):

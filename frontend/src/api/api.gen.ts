@@ -1,0 +1,1051 @@
+import { baseApi as api } from "@/api/base-api";
+export const addTagTypes = [
+  "auth",
+  "instances",
+  "provision",
+  "destroy",
+  "exec",
+  "hibernate",
+  "snapshots",
+  "wake",
+  "machines",
+  "market",
+  "pools",
+] as const;
+const injectedRtkApi = api
+  .enhanceEndpoints({
+    addTagTypes,
+  })
+  .injectEndpoints({
+    endpoints: (build) => ({
+      showDefaults: build.query<ShowDefaultsApiResponse, ShowDefaultsApiArg>({
+        query: () => ({ url: `/auth/defaults` }),
+        providesTags: ["auth"],
+      }),
+      setDefaults: build.mutation<SetDefaultsApiResponse, SetDefaultsApiArg>({
+        query: (queryArg) => ({
+          url: `/auth/defaults`,
+          method: "PUT",
+          body: queryArg.defaultsBody,
+        }),
+        invalidatesTags: ["auth"],
+      }),
+      listKeys: build.query<ListKeysApiResponse, ListKeysApiArg>({
+        query: () => ({ url: `/auth/keys` }),
+        providesTags: ["auth"],
+      }),
+      createKey: build.mutation<CreateKeyApiResponse, CreateKeyApiArg>({
+        query: (queryArg) => ({
+          url: `/auth/keys`,
+          method: "POST",
+          body: queryArg.keyRequest,
+        }),
+        invalidatesTags: ["auth"],
+      }),
+      revokeKey: build.mutation<RevokeKeyApiResponse, RevokeKeyApiArg>({
+        query: (queryArg) => ({
+          url: `/auth/keys/${queryArg.key}`,
+          method: "DELETE",
+        }),
+        invalidatesTags: ["auth"],
+      }),
+      login: build.mutation<LoginApiResponse, LoginApiArg>({
+        query: (queryArg) => ({
+          url: `/auth/login`,
+          method: "POST",
+          body: queryArg.loginRequest,
+        }),
+        invalidatesTags: ["auth"],
+      }),
+      logout: build.mutation<LogoutApiResponse, LogoutApiArg>({
+        query: (queryArg) => ({
+          url: `/auth/logout`,
+          method: "POST",
+          body: queryArg.refreshRequest,
+        }),
+        invalidatesTags: ["auth"],
+      }),
+      whoAmI: build.query<WhoAmIApiResponse, WhoAmIApiArg>({
+        query: () => ({ url: `/auth/me` }),
+        providesTags: ["auth"],
+      }),
+      refreshSession: build.mutation<
+        RefreshSessionApiResponse,
+        RefreshSessionApiArg
+      >({
+        query: (queryArg) => ({
+          url: `/auth/refresh`,
+          method: "POST",
+          body: queryArg.refreshRequest,
+        }),
+        invalidatesTags: ["auth"],
+      }),
+      listSshKeys: build.query<ListSshKeysApiResponse, ListSshKeysApiArg>({
+        query: () => ({ url: `/auth/ssh-keys` }),
+        providesTags: ["auth"],
+      }),
+      setSshKeys: build.mutation<SetSshKeysApiResponse, SetSshKeysApiArg>({
+        query: (queryArg) => ({
+          url: `/auth/ssh-keys`,
+          method: "PUT",
+          body: queryArg.sshKeysBody,
+        }),
+        invalidatesTags: ["auth"],
+      }),
+      createUser: build.mutation<CreateUserApiResponse, CreateUserApiArg>({
+        query: (queryArg) => ({
+          url: `/auth/users`,
+          method: "POST",
+          body: queryArg.createUserRequest,
+        }),
+        invalidatesTags: ["auth"],
+      }),
+      listInstances: build.query<ListInstancesApiResponse, ListInstancesApiArg>(
+        {
+          query: (queryArg) => ({
+            url: `/instances`,
+            params: {
+              limit: queryArg.limit,
+              cursor: queryArg.cursor,
+              all: queryArg.all,
+            },
+          }),
+          providesTags: ["instances"],
+        },
+      ),
+      provision: build.mutation<ProvisionApiResponse, ProvisionApiArg>({
+        query: (queryArg) => ({
+          url: `/instances/provision`,
+          method: "POST",
+          body: queryArg.provisionRequest,
+          headers: {
+            "Idempotency-Key": queryArg["Idempotency-Key"],
+          },
+          params: {
+            wait: queryArg.wait,
+          },
+        }),
+        invalidatesTags: ["provision"],
+      }),
+      showInstance: build.query<ShowInstanceApiResponse, ShowInstanceApiArg>({
+        query: (queryArg) => ({
+          url: `/instances/${queryArg.instance}`,
+          params: {
+            wait: queryArg.wait,
+          },
+        }),
+        providesTags: ["instances"],
+      }),
+      editInstance: build.mutation<EditInstanceApiResponse, EditInstanceApiArg>(
+        {
+          query: (queryArg) => ({
+            url: `/instances/${queryArg.instance}`,
+            method: "PATCH",
+            body: queryArg.patch,
+          }),
+          invalidatesTags: ["instances"],
+        },
+      ),
+      destroy: build.mutation<DestroyApiResponse, DestroyApiArg>({
+        query: (queryArg) => ({
+          url: `/instances/${queryArg.instance}/destroy`,
+          method: "DELETE",
+          params: {
+            wait: queryArg.wait,
+          },
+        }),
+        invalidatesTags: ["destroy"],
+      }),
+      listEvents: build.query<ListEventsApiResponse, ListEventsApiArg>({
+        query: (queryArg) => ({
+          url: `/instances/${queryArg.instance}/events`,
+          params: {
+            limit: queryArg.limit,
+            cursor: queryArg.cursor,
+          },
+        }),
+        providesTags: ["instances"],
+      }),
+      startExec: build.mutation<StartExecApiResponse, StartExecApiArg>({
+        query: (queryArg) => ({
+          url: `/instances/${queryArg.instance}/exec`,
+          method: "POST",
+          body: queryArg.execRequest,
+          headers: {
+            "Idempotency-Key": queryArg["Idempotency-Key"],
+          },
+          params: {
+            wait: queryArg.wait,
+          },
+        }),
+        invalidatesTags: ["exec"],
+      }),
+      showExec: build.query<ShowExecApiResponse, ShowExecApiArg>({
+        query: (queryArg) => ({
+          url: `/instances/${queryArg.instance}/exec/${queryArg.order}`,
+          params: {
+            wait: queryArg.wait,
+          },
+        }),
+        providesTags: ["exec"],
+      }),
+      hibernate: build.mutation<HibernateApiResponse, HibernateApiArg>({
+        query: (queryArg) => ({
+          url: `/instances/${queryArg.instance}/hibernate`,
+          method: "POST",
+          params: {
+            wait: queryArg.wait,
+          },
+        }),
+        invalidatesTags: ["hibernate"],
+      }),
+      listSnapshots: build.query<ListSnapshotsApiResponse, ListSnapshotsApiArg>(
+        {
+          query: (queryArg) => ({
+            url: `/instances/${queryArg.instance}/snapshots`,
+            params: {
+              limit: queryArg.limit,
+              cursor: queryArg.cursor,
+            },
+          }),
+          providesTags: ["snapshots"],
+        },
+      ),
+      takeSnapshot: build.mutation<TakeSnapshotApiResponse, TakeSnapshotApiArg>(
+        {
+          query: (queryArg) => ({
+            url: `/instances/${queryArg.instance}/snapshots`,
+            method: "POST",
+            params: {
+              wait: queryArg.wait,
+            },
+          }),
+          invalidatesTags: ["snapshots"],
+        },
+      ),
+      wake: build.mutation<WakeApiResponse, WakeApiArg>({
+        query: (queryArg) => ({
+          url: `/instances/${queryArg.instance}/wake`,
+          method: "POST",
+          params: {
+            wait: queryArg.wait,
+          },
+        }),
+        invalidatesTags: ["wake"],
+      }),
+      listBlocks: build.query<ListBlocksApiResponse, ListBlocksApiArg>({
+        query: () => ({ url: `/machines/blocks` }),
+        providesTags: ["machines"],
+      }),
+      machineHistory: build.query<
+        MachineHistoryApiResponse,
+        MachineHistoryApiArg
+      >({
+        query: (queryArg) => ({
+          url: `/machines/history`,
+          params: {
+            limit: queryArg.limit,
+            cursor: queryArg.cursor,
+            provider: queryArg.provider,
+            gpu_name: queryArg.gpuName,
+            blocked: queryArg.blocked,
+          },
+        }),
+        providesTags: ["machines"],
+      }),
+      exportHistory: build.query<ExportHistoryApiResponse, ExportHistoryApiArg>(
+        {
+          query: (queryArg) => ({
+            url: `/machines/history/export`,
+            params: {
+              limit: queryArg.limit,
+              cursor: queryArg.cursor,
+            },
+          }),
+          providesTags: ["machines"],
+        },
+      ),
+      importHistory: build.mutation<
+        ImportHistoryApiResponse,
+        ImportHistoryApiArg
+      >({
+        query: (queryArg) => ({
+          url: `/machines/history/import`,
+          method: "POST",
+          body: queryArg.importBody,
+        }),
+        invalidatesTags: ["machines"],
+      }),
+      orphans: build.query<OrphansApiResponse, OrphansApiArg>({
+        query: () => ({ url: `/machines/orphans` }),
+        providesTags: ["machines"],
+      }),
+      blockMachine: build.mutation<BlockMachineApiResponse, BlockMachineApiArg>(
+        {
+          query: (queryArg) => ({
+            url: `/machines/${queryArg.machine}/block`,
+            method: "PUT",
+            body: queryArg.blockBody,
+          }),
+          invalidatesTags: ["machines"],
+        },
+      ),
+      unblockMachine: build.mutation<
+        UnblockMachineApiResponse,
+        UnblockMachineApiArg
+      >({
+        query: (queryArg) => ({
+          url: `/machines/${queryArg.machine}/block`,
+          method: "DELETE",
+        }),
+        invalidatesTags: ["machines"],
+      }),
+      listOffers: build.query<ListOffersApiResponse, ListOffersApiArg>({
+        query: (queryArg) => ({
+          url: `/offers`,
+          params: {
+            gpu_name: queryArg.gpuName,
+            gpu_count: queryArg.gpuCount,
+            min_vram_gb: queryArg.minVramGb,
+            disk_gib: queryArg.diskGib,
+            max_usd_per_hour: queryArg.maxUsdPerHour,
+            min_reliability: queryArg.minReliability,
+            region: queryArg.region,
+            provider: queryArg.provider,
+            interruptible: queryArg.interruptible,
+            all: queryArg.all,
+            limit: queryArg.limit,
+          },
+        }),
+        providesTags: ["market"],
+      }),
+      listPools: build.query<ListPoolsApiResponse, ListPoolsApiArg>({
+        query: () => ({ url: `/pools` }),
+        providesTags: ["pools"],
+      }),
+      putPool: build.mutation<PutPoolApiResponse, PutPoolApiArg>({
+        query: (queryArg) => ({
+          url: `/pools/${queryArg.pool}`,
+          method: "PUT",
+          body: queryArg.poolBody,
+        }),
+        invalidatesTags: ["pools"],
+      }),
+      deletePool: build.mutation<DeletePoolApiResponse, DeletePoolApiArg>({
+        query: (queryArg) => ({
+          url: `/pools/${queryArg.pool}`,
+          method: "DELETE",
+        }),
+        invalidatesTags: ["pools"],
+      }),
+    }),
+    overrideExisting: false,
+  });
+export { injectedRtkApi as api };
+export type ShowDefaultsApiResponse =
+  /** status 200 Your defaults for new instances */ {
+    success: true;
+    data: DefaultsView;
+  };
+export type ShowDefaultsApiArg = void;
+export type SetDefaultsApiResponse =
+  /** status 200 Set your defaults for new instances */ {
+    success: true;
+    data: DefaultsView;
+  };
+export type SetDefaultsApiArg = {
+  defaultsBody: DefaultsBody;
+};
+export type ListKeysApiResponse = /** status 200 List API keys */ {
+  success: true;
+  data: KeyList;
+};
+export type ListKeysApiArg = void;
+export type CreateKeyApiResponse = /** status 201 Create an API key */ {
+  success: true;
+  data: NewKeyView;
+};
+export type CreateKeyApiArg = {
+  keyRequest: KeyRequest;
+};
+export type RevokeKeyApiResponse = /** status 200 Revoke an API key */ {
+  success: true;
+  data: Done;
+};
+export type RevokeKeyApiArg = {
+  key: string;
+};
+export type LoginApiResponse = /** status 200 Log in */ {
+  success: true;
+  data: SessionView;
+};
+export type LoginApiArg = {
+  loginRequest: LoginRequest;
+};
+export type LogoutApiResponse = /** status 200 End a session */ {
+  success: true;
+  data: Done;
+};
+export type LogoutApiArg = {
+  refreshRequest: RefreshRequest;
+};
+export type WhoAmIApiResponse = /** status 200 Who am I */ {
+  success: true;
+  data: UserView;
+};
+export type WhoAmIApiArg = void;
+export type RefreshSessionApiResponse = /** status 200 Renew a session */ {
+  success: true;
+  data: SessionView;
+};
+export type RefreshSessionApiArg = {
+  refreshRequest: RefreshRequest;
+};
+export type ListSshKeysApiResponse =
+  /** status 200 List your SSH public keys */ {
+    success: true;
+    data: SshKeysView;
+  };
+export type ListSshKeysApiArg = void;
+export type SetSshKeysApiResponse = /** status 200 Set your SSH public keys */ {
+  success: true;
+  data: SshKeysView;
+};
+export type SetSshKeysApiArg = {
+  sshKeysBody: SshKeysBody;
+};
+export type CreateUserApiResponse = /** status 201 Create a user */ {
+  success: true;
+  data: UserView;
+};
+export type CreateUserApiArg = {
+  createUserRequest: CreateUserRequest;
+};
+export type ListInstancesApiResponse = /** status 200 List instances */ {
+  success: true;
+  data: InstanceList;
+};
+export type ListInstancesApiArg = {
+  limit?: number;
+  cursor?: string | null;
+  all?: boolean;
+};
+export type ProvisionApiResponse = /** status 201 Provision an instance */ {
+  success: true;
+  data: InstanceView;
+};
+export type ProvisionApiArg = {
+  wait?: number;
+  /** The same key gives the same result, once. */
+  "Idempotency-Key"?: string;
+  provisionRequest: ProvisionRequest;
+};
+export type ShowInstanceApiResponse = /** status 200 Show an instance */ {
+  success: true;
+  data: InstanceView;
+};
+export type ShowInstanceApiArg = {
+  instance: string;
+  wait?: number;
+};
+export type EditInstanceApiResponse =
+  /** status 200 Change name, policy, labels; keep awake */ {
+    success: true;
+    data: InstanceView;
+  };
+export type EditInstanceApiArg = {
+  instance: string;
+  patch: Patch;
+};
+export type DestroyApiResponse =
+  /** status 200 Destroy an instance, its machines and its snapshots */ {
+    success: true;
+    data: InstanceView;
+  };
+export type DestroyApiArg = {
+  instance: string;
+  wait?: number;
+};
+export type ListEventsApiResponse =
+  /** status 200 What happened to an instance */ {
+    success: true;
+    data: EventList;
+  };
+export type ListEventsApiArg = {
+  instance: string;
+  limit?: number;
+  cursor?: string | null;
+};
+export type StartExecApiResponse = /** status 200 Run a command */ {
+  success: true;
+  data: ExecView;
+};
+export type StartExecApiArg = {
+  instance: string;
+  wait?: number;
+  /** The same key gives the same result, once. */
+  "Idempotency-Key"?: string;
+  execRequest: ExecRequest;
+};
+export type ShowExecApiResponse = /** status 200 How a command went */ {
+  success: true;
+  data: ExecView;
+};
+export type ShowExecApiArg = {
+  instance: string;
+  order: string;
+  wait?: number;
+};
+export type HibernateApiResponse =
+  /** status 200 Hibernate a running instance */ {
+    success: true;
+    data: InstanceView;
+  };
+export type HibernateApiArg = {
+  instance: string;
+  wait?: number;
+};
+export type ListSnapshotsApiResponse = /** status 200 List snapshots */ {
+  success: true;
+  data: SnapshotList;
+};
+export type ListSnapshotsApiArg = {
+  instance: string;
+  limit?: number;
+  cursor?: string | null;
+};
+export type TakeSnapshotApiResponse = /** status 201 Take a snapshot now */ {
+  success: true;
+  data: SnapshotView;
+};
+export type TakeSnapshotApiArg = {
+  instance: string;
+  wait?: number;
+};
+export type WakeApiResponse = /** status 200 Wake a hibernated instance */ {
+  success: true;
+  data: InstanceView;
+};
+export type WakeApiArg = {
+  instance: string;
+  wait?: number;
+};
+export type ListBlocksApiResponse =
+  /** status 200 Machines you block or allow */ {
+    success: true;
+    data: BlockList;
+  };
+export type ListBlocksApiArg = void;
+export type MachineHistoryApiResponse =
+  /** status 200 How machines have served */ {
+    success: true;
+    data: MachineHistoryList;
+  };
+export type MachineHistoryApiArg = {
+  limit?: number;
+  cursor?: string | null;
+  provider?: string | null;
+  gpuName?: string | null;
+  blocked?: boolean | null;
+};
+export type ExportHistoryApiResponse =
+  /** status 200 The history as JSON Lines */ {
+    success: true;
+    data: ExportView;
+  };
+export type ExportHistoryApiArg = {
+  limit?: number;
+  cursor?: string | null;
+};
+export type ImportHistoryApiResponse =
+  /** status 200 Histories of another deployment */ {
+    success: true;
+    data: ImportedView;
+  };
+export type ImportHistoryApiArg = {
+  importBody: ImportBody;
+};
+export type OrphansApiResponse = /** status 200 Machines not proven gone */ {
+  success: true;
+  data: OpenReceiptList;
+};
+export type OrphansApiArg = void;
+export type BlockMachineApiResponse =
+  /** status 200 Block or allow a machine */ {
+    success: true;
+    data: BlockView;
+  };
+export type BlockMachineApiArg = {
+  machine: string;
+  blockBody: BlockBody;
+};
+export type UnblockMachineApiResponse = /** status 200 Take a block back */ {
+  success: true;
+  data: Done;
+};
+export type UnblockMachineApiArg = {
+  machine: string;
+};
+export type ListOffersApiResponse = /** status 200 What could be rented now */ {
+  success: true;
+  data: OfferList;
+};
+export type ListOffersApiArg = {
+  gpuName?: string | null;
+  gpuCount?: number;
+  minVramGb?: number;
+  diskGib?: number;
+  maxUsdPerHour?: number | string | null;
+  minReliability?: number;
+  region?: string | null;
+  provider?: ("vast" | "tensordock" | "gce") | null;
+  interruptible?: boolean;
+  all?: boolean;
+  limit?: number;
+};
+export type ListPoolsApiResponse = /** status 200 Pools of warm machines */ {
+  success: true;
+  data: PoolList;
+};
+export type ListPoolsApiArg = void;
+export type PutPoolApiResponse = /** status 200 Make or change a pool */ {
+  success: true;
+  data: PoolView;
+};
+export type PutPoolApiArg = {
+  pool: string;
+  poolBody: PoolBody;
+};
+export type DeletePoolApiResponse =
+  /** status 200 Delete a pool and its seats */ {
+    success: true;
+    data: Done;
+  };
+export type DeletePoolApiArg = {
+  pool: string;
+};
+export type DefaultsView = {
+  strategy: string;
+  strategies: {
+    [key: string]: string;
+  };
+};
+export type Error = {
+  success: any;
+  error: {
+    code: string;
+    message: string;
+    request_id: string;
+    details?: object;
+  };
+};
+export type DefaultsBody = {
+  strategy?: "race" | "round_robin" | "coldstart" | "auto" | "serverless";
+};
+export type KeyView = {
+  id: string;
+  name: string;
+  created_at: string;
+  last_used_at: string | null;
+  revoked_at: string | null;
+};
+export type KeyList = {
+  keys: KeyView[];
+};
+export type NewKeyView = {
+  id: string;
+  name: string;
+  created_at: string;
+  last_used_at: string | null;
+  revoked_at: string | null;
+  key: string;
+};
+export type KeyRequest = {
+  name: string;
+};
+export type Done = {
+  done?: boolean;
+};
+export type SessionView = {
+  access_token: string;
+  expires_in: number;
+  refresh_token: string;
+  token_type?: string;
+};
+export type LoginRequest = {
+  email: string;
+  password: string;
+};
+export type RefreshRequest = {
+  refresh_token: string;
+};
+export type UserView = {
+  id: string;
+  email: string;
+  admin: boolean;
+  created_at: string;
+};
+export type SshKeysView = {
+  ssh_keys: string[];
+};
+export type SshKeysBody = {
+  ssh_keys: string[];
+};
+export type CreateUserRequest = {
+  email: string;
+  password: string;
+  admin?: boolean;
+};
+export type MachineView = {
+  provider: string;
+  machine_id: string;
+  host_id: string;
+  gpu_name: string;
+  gpu_count: number;
+  usd_per_hour: string;
+  region: string;
+  ssh_host: string | null;
+  ssh_port: number | null;
+  ports: {
+    [key: string]: number;
+  };
+};
+export type ClocksView = {
+  asked_at: string | null;
+  first_answer_at: string | null;
+  usable_at: string | null;
+  restored_at: string | null;
+  ready_reported_at: string | null;
+};
+export type ReceiptView = {
+  requested_at: string;
+  confirmed_at: string | null;
+  usd: string;
+};
+export type AttemptView = {
+  id: string;
+  round: number;
+  provider: string;
+  host_id: string;
+  offer_machine_id: string;
+  machine_id: string | null;
+  gpu_name: string;
+  gpu_count: number;
+  usd_per_hour: string;
+  region: string;
+  stage: string;
+  outcome: string | null;
+  why: string | null;
+  opened_at: string;
+  created_at: string | null;
+  adopted_at: string | null;
+  receipt: ReceiptView | null;
+};
+export type InstanceView = {
+  id: string;
+  name: string;
+  state: string;
+  resting: boolean;
+  created_at: string;
+  entered_at: string;
+  need: {
+    [key: string]: any;
+  };
+  spec: {
+    [key: string]: any;
+  };
+  idle_policy: {
+    [key: string]: any;
+  };
+  labels: {
+    [key: string]: string;
+  };
+  machine: MachineView | null;
+  last_host_id: string | null;
+  snapshot_id: string | null;
+  clocks: ClocksView;
+  idle_since: string | null;
+  why: string;
+  hibernate_at: string | null;
+  keep_awake_until: string | null;
+  reserved_until: string | null;
+  failure: string | null;
+  restoring: boolean;
+  strategy: string;
+  snapshot_every_s: number;
+  on_loss: string;
+  attempts?: AttemptView[];
+  can: {
+    [key: string]: boolean;
+  };
+};
+export type InstanceList = {
+  instances: InstanceView[];
+  next_cursor: string | null;
+};
+export type IdlePolicyBody = {
+  enabled?: boolean;
+  idle_after_s?: number;
+  gpu_percent?: number;
+  startup_grace_s?: number;
+  network_mbit?: number;
+  disk_mb_s?: number;
+  watch_ports?: boolean;
+  heartbeat_file?: string | null;
+};
+export type ProvisionRequest = {
+  name?: string | null;
+  gpu_name?: string | null;
+  gpu_count?: number;
+  min_vram_gb?: number;
+  disk_gib?: number;
+  max_usd_per_hour?: number | string | null;
+  min_reliability?: number;
+  regions?: string[];
+  providers?: ("vast" | "tensordock" | "gce")[];
+  image?: string;
+  env?: object;
+  ports?: number[];
+  workspace?: string[];
+  excludes?: string[];
+  setup?: string | null;
+  idle_policy?: IdlePolicyBody;
+  labels?: {
+    [key: string]: string;
+  };
+  strategy?:
+    ("race" | "round_robin" | "coldstart" | "auto" | "serverless") | null;
+  interruptible?: boolean;
+  snapshot_every_s?: number | null;
+  on_loss?: "wake" | "hibernate";
+  width?: number;
+  max_attempts?: number;
+};
+export type Patch = {
+  name?: string | null;
+  idle_policy?: IdlePolicyBody | null;
+  keep_awake_s?: number | null;
+  labels?: {
+    [key: string]: string;
+  } | null;
+  snapshot_every_s?: number | null;
+  on_loss?: ("wake" | "hibernate") | null;
+};
+export type EventView = {
+  id: string;
+  at: string;
+  kind: string;
+  message: string;
+  actor: string;
+  details: {
+    [key: string]: any;
+  };
+};
+export type EventList = {
+  events: EventView[];
+  next_cursor: string | null;
+};
+export type ExecView = {
+  id: string;
+  state: string;
+  exit_code?: number | null;
+  stdout?: string;
+  stderr?: string;
+  truncated?: boolean;
+  error?: string | null;
+};
+export type ExecRequest = {
+  command: string[];
+  stdin?: string | null;
+  cwd?: string | null;
+  env?: object;
+  timeout_s?: number;
+};
+export type SnapshotView = {
+  id: string;
+  state: string;
+  created_at: string;
+  files: number;
+  bytes: number;
+  stored_bytes: number;
+  seconds: number;
+  torn: string[];
+  unreadable: string[];
+  newest: boolean;
+};
+export type SnapshotList = {
+  snapshots: SnapshotView[];
+  next_cursor: string | null;
+};
+export type BlockView = {
+  machine: string;
+  allow: boolean;
+  why: string;
+  at: string;
+};
+export type BlockList = {
+  blocks: BlockView[];
+};
+export type PastView = {
+  at: string;
+  outcome: string;
+  why: string;
+  kind: string;
+  boot_s: number | null;
+};
+export type MachineHistoryView = {
+  id: string;
+  provider: string;
+  machine_id: string;
+  host_id: string;
+  gpu_name: string;
+  region: string;
+  rate: number;
+  rate_low: number;
+  rate_high: number;
+  counted: number;
+  boot_p50_s: number | null;
+  boot_p95_s: number | null;
+  disk_mb_s: number | null;
+  down_mb_s: number | null;
+  blocked: boolean;
+  blocked_until: string | null;
+  blocked_why: string | null;
+  recent: PastView[];
+  updated_at: string;
+};
+export type MachineHistoryList = {
+  machines: MachineHistoryView[];
+  next_cursor: string | null;
+};
+export type ExportView = {
+  lines: string[];
+  next_cursor: string | null;
+};
+export type ImportedView = {
+  imported: number;
+};
+export type ImportBody = {
+  lines: string[];
+};
+export type OpenReceiptView = {
+  attempt_id: string;
+  instance_id: string;
+  provider: string;
+  machine_id: string | null;
+  gpu_name: string;
+  why: string | null;
+  requested_at: string;
+  tries: number;
+  usd: string;
+  late: boolean;
+};
+export type OpenReceiptList = {
+  receipts: OpenReceiptView[];
+};
+export type BlockBody = {
+  allow?: boolean;
+  why?: string;
+};
+export type PriceView = {
+  gpu: string;
+  disk: string;
+  transfer: string;
+  dud: string;
+  total: string;
+};
+export type OfferView = {
+  provider: string;
+  offer_id: string;
+  machine_id: string;
+  host_id: string;
+  gpu_name: string;
+  gpu_count: number;
+  vram_gb: number;
+  usd_per_hour: string;
+  price: PriceView;
+  disk_gib: number;
+  reliability: number;
+  region: string;
+  down_mbit: number;
+  interruptible: boolean;
+  rate: number | null;
+  counted: number;
+  boot_p50_s: number | null;
+  why_not: string | null;
+};
+export type OfferList = {
+  offers: OfferView[];
+  fitting: number;
+  troubles: string[];
+};
+export type SeatView = {
+  instance_id: string;
+  state: string;
+  created_at: string;
+  usd_per_hour: string | null;
+};
+export type PoolView = {
+  name: string;
+  gpu_name: string | null;
+  gpu_count: number;
+  target: number;
+  max_age_s: number;
+  ready: number;
+  seats: SeatView[];
+  usd_per_hour: string;
+};
+export type PoolList = {
+  pools: PoolView[];
+};
+export type PoolBody = {
+  gpu_name?: string | null;
+  gpu_count?: number;
+  min_vram_gb?: number;
+  disk_gib?: number;
+  max_usd_per_hour?: number | string | null;
+  regions?: string[];
+  image?: string | null;
+  env?: object;
+  ports?: number[];
+  workspace?: string[];
+  target?: number;
+  max_age_s?: number;
+};
+export const {
+  useShowDefaultsQuery,
+  useSetDefaultsMutation,
+  useListKeysQuery,
+  useCreateKeyMutation,
+  useRevokeKeyMutation,
+  useLoginMutation,
+  useLogoutMutation,
+  useWhoAmIQuery,
+  useRefreshSessionMutation,
+  useListSshKeysQuery,
+  useSetSshKeysMutation,
+  useCreateUserMutation,
+  useListInstancesQuery,
+  useProvisionMutation,
+  useShowInstanceQuery,
+  useEditInstanceMutation,
+  useDestroyMutation,
+  useListEventsQuery,
+  useStartExecMutation,
+  useShowExecQuery,
+  useHibernateMutation,
+  useListSnapshotsQuery,
+  useTakeSnapshotMutation,
+  useWakeMutation,
+  useListBlocksQuery,
+  useMachineHistoryQuery,
+  useExportHistoryQuery,
+  useImportHistoryMutation,
+  useOrphansQuery,
+  useBlockMachineMutation,
+  useUnblockMachineMutation,
+  useListOffersQuery,
+  useListPoolsQuery,
+  usePutPoolMutation,
+  useDeletePoolMutation,
+} = injectedRtkApi;

@@ -1,0 +1,21 @@
+/** The generated client, with what changes what. Pages import from here. */
+import { api as generated } from "@/api/api.gen";
+
+const changed = { invalidatesTags: ["instances" as const, "snapshots" as const] };
+
+export const api = generated.enhanceEndpoints({
+  endpoints: {
+    provision: changed,
+    wake: changed,
+    hibernate: changed,
+    destroy: changed,
+    takeSnapshot: changed,
+    editInstance: changed,
+    startExec: { invalidatesTags: [] },
+    blockMachine: { invalidatesTags: ["machines", "market"] },
+    unblockMachine: { invalidatesTags: ["machines", "market"] },
+    login: { invalidatesTags: [] },
+    logout: { invalidatesTags: [] },
+  },
+});
+export * from "@/api/api.gen";

@@ -1,0 +1,143 @@
+import { Cpu, LineChart, LogOut, Moon, Plus, Search, Server, Settings, Sun } from "lucide-react";
+import { lazy, Suspense, useEffect, useState } from "react";
+import { NavLink, Outlet, useLocation } from "react-router";
+import { useListInstancesQuery, useLogoutMutation } from "@/api";
+import { isPassing } from "@/api/can";
+import { useAppDispatch, useSession } from "@/api/hooks";
+import { ended } from "@/api/session";
+import { Freshness } from "@/components/states";
+import { Button } from "@/components/ui/button";
+import { cn } from "@/lib/cn";
+import { usdPerHour } from "@/lib/format";
+import { paths } from "@/lib/paths";
+
+const Palette = lazy(async () => ({ default: (await import("@/app/palette")).Palette }));
+
+const NAV = [
+  { to: paths.instances, label: "Instances", icon: Server },
+  { to: paths.deploy, label: "Deploy", icon: Plus },
+  { to: paths.market, label: "Market", icon: LineChart },
+  { to: paths.machines, label: "Machines", icon: Cpu },
+  { to: paths.settings, label: "Settings", icon: Settings },
+];
+
+function ThemeToggle() {
+  const [dark, setDark] = useState(() => document.documentElement.classList.contains("dark"));
+  return (
+    <Button
+      variant="ghost"
+      size="icon"
+      aria-label={dark ? "Light theme" : "Dark theme"}
+      onClick={() => {
+        document.documentElement.classList.toggle("dark", !dark);
+        try {
+          localStorage.setItem("dumont-theme", dark ? "light" : "dark");
+        } catch {
+          // Without storage the choice lasts as long as the tab.
+        }
+        setDark(!dark);
+      }}
+    >
+      {dark ? <Sun /> : <Moon />}
+    </Button>
+  );
+}
+
+export function Shell() {
+  const [palette, setPalette] = useState(false);
+  const { refreshToken } = useSession();
+  const dispatch = useAppDispatch();
+  const [logout] = useLogoutMutation();
+  const location = useLocation();
+  const [polling, setPolling] = useState(60_000);
+  const { data, fulfilledTimeStamp, isError } = useListInstancesQuery(
+    { limit: 200 },
+    { pollingInterval: polling, skipPollingIfUnfocused: true },
+  );
+  const instances = data?.data.instances ?? [];
+  const moving = instances.some(isPassing);
+  // Fast only while something is in motion.
+  useEffect(() => setPolling(moving ? 2_000 : 60_000), [moving]);
+  const burning = instances.reduce((sum, one) => sum + (one.machine ? Number(one.machine.usd_per_hour) : 0), 0);
+
+  useEffect(() => {
+    const listen = (event: KeyboardEvent) => {
+      if ((event.metaKey || event.ctrlKey) && event.key.toLowerCase() === "k") {
+        event.preventDefault();
+        setPalette((open) => !open);
+      }
+    };
+    addEventListener("keydown", listen);
+    return () => removeEventListener("keydown", listen);
+  }, []);
+  useEffect(() => document.getElementById("main")?.focus({ preventScroll: true }), [location.pathname]);
+
+  return (
+    <div className="min-h-dvh md:grid md:grid-cols-[13rem_1fr]">
+      <a href="#main" className="sr-only focus:not-sr-only focus:absolute focus:z-50 focus:m-2 focus:rounded-md focus:bg-card focus:p-2">
+        Skip to content
+      </a>
+      <nav
+        aria-label="Main"
+        className="fixed inset-x-0 bottom-0 z-30 flex overflow-x-auto border-t bg-card md:sticky md:top-0 md:h-dvh md:flex-col md:justify-start md:gap-1 md:border-t-0 md:border-r md:p-3"
+      >
+        <div className="hidden items-center gap-2 px-2 pb-4 font-semibold md:flex">
+          <img src="/icon.svg" alt="" width="24" height="24" /> Dumont Cloud
+        </div>
+        {NAV.map(({ to, label, icon: Icon }) => (
+          <NavLink
+            key={to}
+            to={to}
+            end={to === "/"}
+            className={({ isActive }) =>
+              cn(
+                "flex min-w-14 flex-1 flex-col items-center gap-0.5 px-1 py-2 text-[11px] md:flex-none md:px-2 md:flex-row md:gap-3 md:rounded-md md:text-sm",
+                isActive ? "font-semibold text-primary md:bg-muted" : "text-muted-foreground hover:text-foreground",
+              )
+            }
+          >
+            <Icon aria-hidden className="size-5 md:size-4" /> {label}
+          </NavLink>
+        ))}
+      </nav>
+      <div className="min-w-0 pb-20 md:pb-0">
+        <header className="sticky top-0 z-20 flex flex-wrap items-center justify-between gap-2 border-b bg-background/90 px-4 py-2 backdrop-blur">
+          <div className="flex items-center gap-4">
+            <span className="text-sm">
+              <span className="text-muted-foreground">Burning </span>
+              <strong className="tabular-nums">{usdPerHour(burning)}</strong>
+            </span>
+            <span className="hidden sm:inline">
+              <Freshness at={fulfilledTimeStamp} failed={isError} />
+            </span>
+          </div>
+          <div className="flex items-center gap-1">
+            <Button variant="outline" size="sm" onClick={() => setPalette(true)} aria-label="Search and commands">
+              <Search /> <kbd className="hidden font-sans text-xs text-muted-foreground sm:inline">Ctrl K</kbd>
+            </Button>
+            <ThemeToggle />
+            <Button
+              variant="ghost"
+              size="icon"
+              aria-label="Log out"
+              onClick={() => {
+                if (refreshToken) void logout({ refreshRequest: { refresh_token: refreshToken } });
+                dispatch(ended(null));
+              }}
+            >
+              <LogOut />
+            </Button>
+          </div>
+        </header>
+        <main id="main" tabIndex={-1} className="mx-auto max-w-6xl p-4 outline-none">
+          <Outlet />
+        </main>
+      </div>
+      {palette && (
+        <Suspense fallback={null}>
+          <Palette open onOpenChange={setPalette} instances={instances} />
+        </Suspense>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,30 @@
+import { Dialog as Radix } from "radix-ui";
+import * as React from "react";
+import { cn } from "@/lib/cn";
+
+export const Dialog = Radix.Root;
+export const DialogTrigger = Radix.Trigger;
+export const DialogClose = Radix.Close;
+
+export const DialogContent = React.forwardRef<
+  HTMLDivElement,
+  React.ComponentProps<typeof Radix.Content> & { heading: string; description?: string; hideHeading?: boolean }
+>(({ className, children, heading, description, hideHeading, ...rest }, ref) => (
+  <Radix.Portal>
+    <Radix.Overlay className="fixed inset-0 z-40 bg-black/50" />
+    <Radix.Content
+      ref={ref}
+      aria-describedby={description ? undefined : ""}
+      className={cn(
+        "fixed top-[12vh] left-1/2 z-50 max-h-[76vh] w-[calc(100vw-2rem)] max-w-lg -translate-x-1/2 overflow-auto rounded-lg border bg-card p-5 shadow-lg",
+        className,
+      )}
+      {...rest}
+    >
+      <Radix.Title className={hideHeading ? "sr-only" : "mb-1 text-base font-semibold"}>{heading}</Radix.Title>
+      {description && <Radix.Description className="mb-4 text-sm text-muted-foreground">{description}</Radix.Description>}
+      {children}
+    </Radix.Content>
+  </Radix.Portal>
+));
+DialogContent.displayName = "DialogContent";

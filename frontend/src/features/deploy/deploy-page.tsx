@@ -1,0 +1,193 @@
+/** A new instance: everything has a default, so that one press is enough; what matches is shown beside it. */
+import { useEffect, useState, type FormEvent } from "react";
+import { useNavigate } from "react-router";
+import { useProvisionMutation, useShowDefaultsQuery } from "@/api";
+import { Snippet } from "@/components/copy";
+import { ErrorPanel } from "@/components/states";
+import { Button } from "@/components/ui/button";
+import { Card, CardTitle } from "@/components/ui/card";
+import { Check, Field, Input, Select } from "@/components/ui/field";
+import { Offers } from "@/features/deploy/offers";
+import { commandOf, requestOf, START, type Form } from "@/features/deploy/request";
+import { paths } from "@/lib/paths";
+import { useTitle } from "@/lib/use-title";
+
+const PRESETS: [string, Partial<Form>][] = [
+  ["Fine-tune", { gpu: "RTX 4090", count: 1, vram: 0, disk: 80 }],
+  ["Big model", { gpu: "", count: 1, vram: 79, disk: 200 }],
+  ["Cheap tries", { gpu: "", count: 1, vram: 12, disk: 20, strategy: "auto" }],
+];
+const PROVIDERS = ["vast", "tensordock", "gce"] as const;
+const GPUS = ["RTX 3090", "RTX 4090", "RTX 5090", "RTX A6000", "L4", "L40S", "A100", "H100", "H200"];
+const ASKED: Record<Form["strategy"], number> = { race: 5, round_robin: 1, coldstart: 1, auto: 2, serverless: 1 };
+
+export function DeployPage() {
+  useTitle("Deploy");
+  const navigate = useNavigate();
+  const [form, setForm] = useState<Form>(START);
+  const [touched, setTouched] = useState(false);
+  const { data: defaults } = useShowDefaultsQuery();
+  const [provision, { error, isLoading }] = useProvisionMutation();
+  // One key for one intention: a second press after a lost answer finds the first instance.
+  const [intention, setIntention] = useState(() => crypto.randomUUID());
+  const mine = defaults?.data.strategy as Form["strategy"] | undefined;
+  useEffect(() => {
+    if (mine && !touched) setForm((old) => ({ ...old, strategy: mine }));
+  }, [mine, touched]);
+  const set = (change: Partial<Form>) => {
+    setTouched(true);
+    setIntention(crypto.randomUUID());
+    setForm((old) => ({ ...old, ...change }));
+  };
+
+  const submit = async (event: FormEvent) => {
+    event.preventDefault();
+    const answer = await provision({ wait: 0, "Idempotency-Key": intention, provisionRequest: requestOf(form) });
+    if (answer.data) void navigate(paths.instance(answer.data.data.id));
+  };
+
+  const words = defaults?.data.strategies ?? {};
+  return (
+    <form onSubmit={submit} className="grid gap-4">
+      <div className="flex flex-wrap items-center justify-between gap-3">
+        <h1 className="text-xl font-semibold">Deploy</h1>
+        <div className="flex flex-wrap gap-2" role="group" aria-label="Start from">
+          {PRESETS.map(([label, change]) => (
+            <Button key={label} variant="outline" size="sm" onClick={() => set(change)}>
+              {label}
+            </Button>
+          ))}
+        </div>
+      </div>
+      {error && <ErrorPanel error={error} />}
+      <div className="grid gap-4 lg:grid-cols-[3fr_2fr]">
+        <div className="grid content-start gap-4">
+          <Card>
+            <CardTitle>Machine</CardTitle>
+            <div className="grid gap-3 sm:grid-cols-2">
+              <Field label="GPU" hint="Empty: any that fits.">
+                <Input list="gpus" value={form.gpu} onChange={(e) => set({ gpu: e.target.value })} />
+              </Field>
+              <datalist id="gpus">
+                {GPUS.map((name) => (
+                  <option key={name} value={name} />
+                ))}
+              </datalist>
+              <Field label="GPUs">
+                <Input type="number" min={1} max={16} value={form.count} onChange={(e) => set({ count: Number(e.target.value) || 1 })} />
+              </Field>
+              <Field label="At least, GB on each GPU">
+                <Input type="number" min={0} value={form.vram} onChange={(e) => set({ vram: Number(e.target.value) || 0 })} />
+              </Field>
+              <Field label="Disk, GiB">
+                <Input type="number" min={8} value={form.disk} onChange={(e) => set({ disk: Number(e.target.value) || 8 })} />
+              </Field>
+              <Field label="At most, $ an hour" hint="Empty: the cheapest there is.">
+                <Input
+                  inputMode="decimal"
+                  pattern="[0-9]*\.?[0-9]+"
+                  value={form.maxPrice}
+                  onChange={(e) => set({ maxPrice: e.target.value })}
+                />
+              </Field>
+              <Field label="Region" hint="Two letters such as US; empty: anywhere.">
+                <Input pattern="[A-Za-z]{2}" maxLength={2} value={form.region} onChange={(e) => set({ region: e.target.value })} />
+              </Field>
+            </div>
+            <fieldset className="mt-3 flex flex-wrap gap-4">
+              <legend className="mb-1 text-sm font-medium">Only these providers; none chosen: all</legend>
+              {PROVIDERS.map((name) => (
+                <Check
+                  key={name}
+                  label={name}
+                  checked={form.providers.includes(name)}
+                  onChange={(e) =>
+                    set({ providers: e.target.checked ? [...form.providers, name] : form.providers.filter((one) => one !== name) })
+                  }
+                />
+              ))}
+            </fieldset>
+          </Card>
+          <Card>
+            <CardTitle>How it is found</CardTitle>
+            <div className="grid gap-3">
+              <Field label="Strategy" hint={words[form.strategy]}>
+                <Select value={form.strategy} onChange={(e) => set({ strategy: e.target.value as Form["strategy"] })}>
+                  {(Object.keys(ASKED) as Form["strategy"][]).map((name) => (
+                    <option key={name} value={name}>
+                      {name.replaceAll("_", " ")}
+                      {name === mine && " (your default)"}
+                    </option>
+                  ))}
+                </Select>
+              </Field>
+              {form.strategy === "race" && (
+                <Field label={`Machines that race: ${form.width}`} hint="More are ready sooner; the losers are ended and cost cents.">
+                  <input
+                    type="range"
+                    min={1}
+                    max={5}
+                    value={form.width}
+                    className="h-6 accent-primary"
+                    onChange={(e) => set({ width: Number(e.target.value) })}
+                  />
+                </Field>
+              )}
+              <Check
+                label="Interruptible: cheaper; when it is taken away, it wakes elsewhere from its newest snapshot"
+                checked={form.interruptible}
+                onChange={(e) => set({ interruptible: e.target.checked })}
+              />
+            </div>
+          </Card>
+          <Card>
+            <CardTitle>Instance</CardTitle>
+            <div className="grid gap-3 sm:grid-cols-2">
+              <Field label="Name" hint="Empty: one is made up.">
+                <Input
+                  pattern="[a-z0-9]([a-z0-9\-]{0,61}[a-z0-9])?"
+                  title="Small letters, digits and dashes"
+                  value={form.name}
+                  onChange={(e) => set({ name: e.target.value })}
+                />
+              </Field>
+              <Field label="Hibernate after idle minutes" hint="0: never by itself. Then it is paid for until you stop it.">
+                <Input
+                  type="number"
+                  min={0}
+                  max={10080}
+                  value={form.idleMinutes}
+                  onChange={(e) => set({ idleMinutes: Math.max(0, Number(e.target.value) || 0) })}
+                />
+              </Field>
+              <Field label="Image" hint="Empty: PyTorch with CUDA 12.4.">
+                <Input value={form.image} onChange={(e) => set({ image: e.target.value })} />
+              </Field>
+              <Field label="Set-up command" hint="Runs once on every fresh machine.">
+                <Input value={form.setup} onChange={(e) => set({ setup: e.target.value })} />
+              </Field>
+            </div>
+          </Card>
+          <details className="rounded-lg border bg-card p-4">
+            <summary className="cursor-pointer text-sm font-semibold">The same as a command and as JSON</summary>
+            <div className="mt-3 grid gap-2">
+              <Snippet label="CLI command" text={commandOf(form)} />
+              <Snippet label="request body" text={JSON.stringify(requestOf(form), null, 2)} />
+            </div>
+          </details>
+        </div>
+        <div className="grid content-start gap-4 lg:sticky lg:top-16">
+          <Card>
+            <CardTitle>What matches now</CardTitle>
+            <Offers form={form} width={form.strategy === "race" ? form.width : ASKED[form.strategy]} />
+          </Card>
+        </div>
+      </div>
+      <div className="sticky bottom-16 z-10 flex justify-end md:bottom-4">
+        <Button type="submit" disabled={isLoading} className="shadow-lg">
+          {isLoading ? "Asking…" : "Deploy now"}
+        </Button>
+      </div>
+    </form>
+  );
+}

@@ -1,0 +1,27 @@
+import { describe, expect, test } from "vitest";
+import { bytes, secondsBetween, span, usd, usdPerHour } from "@/lib/format";
+
+describe("numbers for people", () => {
+  test.each([
+    [0.4, "0.4 s"],
+    [59.6, "60 s"],
+    [61, "1 min 1 s"],
+    [3_700, "1 h 1 min"],
+    [90_000, "1 d 1 h"],
+    [-3, "0.0 s"],
+  ])("%d seconds are %s", (seconds, words) => expect(span(seconds)).toBe(words));
+
+  test("money keeps the digits that matter", () => {
+    expect(usdPerHour("0.2951")).toBe("$0.295/h");
+    expect(usd("0.00123")).toBe("$0.0012");
+    expect(usd("0")).toBe("$0.00");
+    expect(usd("12.3456")).toBe("$12.35");
+  });
+
+  test("bytes", () => {
+    expect(bytes(999)).toBe("999 B");
+    expect(bytes(1_500_000)).toBe("1.5 MB");
+  });
+
+  test("no span without both ends", () => expect(secondsBetween("2026-01-01T00:00:00Z", null)).toBeNull());
+});

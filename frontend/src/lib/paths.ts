@@ -1,0 +1,10 @@
+/** Every address of the console. */
+export const paths = {
+  login: "/login",
+  instances: "/",
+  instance: (id: string) => `/instances/${id}`,
+  deploy: "/deploy",
+  market: "/market",
+  machines: "/machines",
+  settings: "/settings",
+} as const;

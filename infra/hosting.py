@@ -1,0 +1,32 @@
+"""How the console's files are served, by the local gateway and by static hosting alike."""
+
+from __future__ import annotations
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    [
+        "default-src 'self'",
+        "script-src 'self'",
+        # Dialogs and toasts add style elements while they are open; static hosting has no nonce to give.
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    ]
+)
+HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
+LONG = "public, max-age=31536000, immutable"
+"""Files whose names change with their content."""
+SHORT = "no-cache"
+
+
+def headers(path: str) -> dict[str, str]:
+    """What goes with the file at `path` ("/assets/index-1a2b.js")."""
+    return {**HEADERS, "Cache-Control": LONG if path.startswith("/assets/") else SHORT}
