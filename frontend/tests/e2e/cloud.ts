@@ -47,13 +47,13 @@ export const shot = (page: Page, name: string) => page.screenshot({ path: `scree
 
 /** A page that tells when the browser complained. */
 export const test = base.extend<{ page: Page }>({
-  page: async ({ page }, use) => {
+  page: async ({ page }, provide) => {
     const complaints: string[] = [];
     page.on("pageerror", (error) => complaints.push(String(error)));
     page.on("console", (message) => {
       if (message.type() === "error" && !message.text().includes("Failed to load resource")) complaints.push(message.text());
     });
-    await use(page);
+    await provide(page);
     expect(complaints).toEqual([]);
   },
 });
