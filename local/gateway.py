@@ -19,7 +19,8 @@ RESTART_S = 4.0
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Dumont Cloud</title>
 <body style="font-family:sans-serif;max-width:40em;margin:3em auto">
 <h1>Dumont Cloud is running</h1><p>The API answers below <code>/api/v1</code>. Log in from a terminal:</p>
-<p>The console is not built: <code>make console</code>.</p><pre>bin/dumont login --local\nbin/dumont provision --gpu "RTX 4090"\nbin/dumont ls</pre></body></html>"""
+<p>The console is not built: <code>make console</code>.</p>
+<pre>bin/dumont login --local\nbin/dumont provision --gpu "RTX 4090"\nbin/dumont ls</pre></body></html>"""
 
 
 def application(
