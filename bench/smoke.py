@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ GOALS = {
     "hibernated_by_idleness": True,
     "machines_left": 0,
     "objects_left": 0,
+    "ledger_off_usd": "<= 0.01",
 }
 
 MAKE_TREE = r"""
@@ -190,6 +192,9 @@ def drive(cloud: Embedded, terminal: Terminal) -> dict[str, Any]:
     other = woken["machine"]["host_id"] != host
 
     terminal.run("destroy", "smoke", "--yes")
+    left = settled(cloud) + left_asleep
+    ledger = Decimal(terminal.run("usage", "ledger", "--last", "1d")["usd"])
+    bills = sum((Decimal(b["usd_gpu"]) + Decimal(b["usd_storage"]) for b in cloud.control("GET", "/bills")), Decimal(0))
     return {
         "provision_s": round(provision_s, 3),
         "first_create_s": round(first_create_s, 3),
@@ -202,8 +207,10 @@ def drive(cloud: Embedded, terminal: Terminal) -> dict[str, Any]:
         "bytes": before["bytes"],
         "files_identical": before == after,
         "woke_on_other_host": other,
-        "machines_left": settled(cloud) + left_asleep,
+        "machines_left": left,
         "objects_left": len(cloud.objects()),
+        "ledger_usd": float(ledger),
+        "ledger_off_usd": round(abs(float(ledger - bills)), 6),
     }
 
 
@@ -224,6 +231,7 @@ def main() -> None:
         and figures["hibernated_by_idleness"]
         and figures["machines_left"] == 0
         and figures["objects_left"] == 0
+        and figures["ledger_off_usd"] <= 0.01
         and figures["files"] >= FILES
         and figures["bytes"] >= BYTES
         and figures["ready_noticed_s"] <= 0.3

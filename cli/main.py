@@ -31,6 +31,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "offers": ("machines", "What could be rented now."),
     "machines": ("machines", "How machines have served; blocks; orphans."),
     "pool": ("machines", "Warm machines, handed out at once."),
+    "usage": ("usage", "What it cost, and what was saved."),
+    "budget": ("usage", "What may be spent in a month."),
     "defaults": ("machines", "What new instances start with."),
     "admin": ("session", "Users."),
     "completion": ("session", "A shell completion script."),
@@ -48,6 +50,7 @@ EXIT = {
     "illegal_transition": 5,
     "idempotency_conflict": 5,
     "no_capacity": 6,
+    "budget_reached": 6,
     "provider_error": 6,
     "provider_rejected": 6,
     "provider_busy": 6,
@@ -55,6 +58,7 @@ EXIT = {
 }
 HINT = {
     "unauthenticated": "run `dumont login`",
+    "budget_reached": "`dumont budget set USD` raises it",
     "no_capacity": "raise --max-price, lower --min-reliability, or leave --gpu out",
     "provider_rejected": "check the provider's API key and credit",
     "provider_busy": "the provider limits requests; try again in a moment",

@@ -1,6 +1,8 @@
 import hooks from "eslint-plugin-react-hooks";
 import ts from "typescript-eslint";
 
+const FEATURES = ["auth", "deploy", "instances", "machines", "market", "settings", "usage"];
+
 export default ts.config(
   { ignores: ["dist", "src/api/*.gen.ts"] },
   ...ts.configs.recommended,
@@ -17,14 +19,14 @@ export default ts.config(
     files: ["src/components/**", "src/lib/**", "src/api/**"],
     rules: { "no-restricted-imports": ["error", { patterns: ["@/features/*", "@/app/*"] }] },
   },
-  ...["auth", "deploy", "instances", "machines", "market", "settings"].map((own) => ({
+  ...FEATURES.map((own) => ({
     files: [`src/features/${own}/**`],
     rules: {
       "no-restricted-imports": [
         "error",
         {
           patterns: ["@/app/*"].concat(
-            ["auth", "deploy", "instances", "machines", "market", "settings"]
+            FEATURES
               .filter((other) => other !== own)
               .map((other) => `@/features/${other}/*`),
           ),

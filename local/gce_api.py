@@ -212,7 +212,9 @@ class Handlers:
         access = {"kind": "compute#accessConfig", "type": "ONE_TO_ONE_NAT", "name": "External NAT",
                   "networkTier": "PREMIUM", **nat}  # fmt: skip
         items = (body.get("metadata") or {}).get("items", [])
-        labels = {**(body.get("labels") or {}), "ssh-port": str(guest.ports[22])}
+        own = body.get("labels") or {}
+        # Where its SSH server listens is the simulator's word: it may change at a start, the fingerprint does not.
+        labels = {**own, "ssh-port": str(guest.ports[22])}
         return {
             "kind": "compute#instance", "id": guest.details["id"], "creationTimestamp": stamp(guest.created_at),
             "name": name, "description": body.get("description", ""), "status": status, "zone": where,
@@ -229,7 +231,7 @@ class Handlers:
                  "interface": "SCSI", "diskSizeGb": str(guest.details.get("disk_gb", 10)), "architecture": "X86_64"}
             ],
             "metadata": {"kind": "compute#metadata", "fingerprint": fingerprint(items), "items": items},
-            "scheduling": body.get("scheduling") or {}, "labels": labels, "labelFingerprint": fingerprint(labels),
+            "scheduling": body.get("scheduling") or {}, "labels": labels, "labelFingerprint": fingerprint(own),
             "guestAccelerators": body.get("guestAccelerators") or [], "fingerprint": fingerprint(name),
             "selfLink": f"{where}/instances/{name}", "startRestricted": False, "deletionProtection": False,
             "canIpForward": False,
@@ -364,7 +366,9 @@ class Handlers:
         if mark and given.get(mark) not in (None, fingerprint(current(guest))):
             return problem(412, f"{mark} does not match")
         body = guest.details["body"]
-        body[field] = given if field != "labels" else given.get("labels", {})
+        body[field] = given
+        if field == "labels":
+            body[field] = {name: value for name, value in given.get("labels", {}).items() if name != "ssh-port"}
         return self._operation(request, self._market.operation(guest.place, "set" + field, guest.label, 0.1))
 
     async def set_metadata(self, request: web.Request) -> web.Response:
@@ -373,12 +377,7 @@ class Handlers:
         )
 
     async def set_labels(self, request: web.Request) -> web.Response:
-        return await self._set(
-            request,
-            "labels",
-            "labelFingerprint",
-            lambda g: {**(g.details["body"].get("labels") or {}), "ssh-port": str(g.ports[22])},
-        )
+        return await self._set(request, "labels", "labelFingerprint", lambda g: g.details["body"].get("labels") or {})
 
     async def set_scheduling(self, request: web.Request) -> web.Response:
         return await self._set(request, "scheduling", "", lambda g: None)

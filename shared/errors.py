@@ -12,6 +12,7 @@
     │   ├── IllegalTransition
     │   └── IdempotencyConflict   the same key with another body
     ├── TooManyRequests           the caller must wait
+    ├── BudgetReached             the month's budget is used up: nothing more is rented
     ├── NoCapacity                nothing to rent that fits
     ├── ProviderError             a provider refused or failed
     │   ├── ProviderRejected      asking again cannot help
@@ -93,6 +94,10 @@ class TooManyRequests(Error):
     def __init__(self, message: str, retry_after_s: float, **details: Any) -> None:
         super().__init__(message, retry_after_s=retry_after_s, **details)
         self.retry_after_s = retry_after_s
+
+
+class BudgetReached(Error):
+    code = "budget_reached"
 
 
 class NoCapacity(Error):

@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     gce_zones: str = "us-central1-a,us-central1-b,us-east1-b,europe-west3-a,europe-north1-a,northamerica-northeast1-a"
 
     s3_endpoint: str | None = None
+    s3_vendor: Literal["s3", "r2", "b2", "wasabi"] = "s3"
+    """Whose list price storage is counted at."""
     s3_bucket: str = "dumont"
     s3_region: str = "us-east-1"
     s3_access_key: SecretStr | None = None

@@ -77,6 +77,8 @@ class Attempt:
     ssh_port: int | None = None
     address_at: datetime | None = None
     usd_disk_per_hour: Decimal = Decimal(0)
+    closed_at: datetime | None = None
+    """When its machine was proven gone; what the ledger is ordered by."""
     expected_ready_s: float = 120.0
     """From its machine's history when it was opened."""
 
@@ -115,6 +117,7 @@ class Attempt:
             self,
             stage=Stage.CLOSED,
             open=False,
+            closed_at=now,
             receipt=replace(receipt, confirmed_at=now, usd=self.usd_until(now)),
             next_action_at=None,
         )

@@ -20,6 +20,7 @@ from shared.flows.advance import POLL_S, drive, kick
 from shared.flows.advance.racing import no_offer, search
 from shared.flows.agents import new_order, with_timer
 from shared.flows.snapshot_orders import order_snapshot
+from shared.flows.usage import require_budget
 from shared.store.records import Transaction
 from shared.wire import instances as wire
 
@@ -51,6 +52,7 @@ def provision(
     digest = hashlib.sha256((key or uuid.uuid4().hex).encode()).hexdigest()
     instance_id = f"i-{digest[:16]}"
     if deps.records.find(Instance, instance_id) is None:
+        require_budget(user_id, deps)
         need = need_of(body)
         _check_market(deps, need, body.image)
         try:
@@ -140,7 +142,9 @@ def open_instance(
 
 
 def wake(instance_id: str, wait_s: float, user_id: str, deps: Deps) -> Instance:
-    """Raises IllegalTransition unless it is hibernated; one that is waking already just goes on."""
+    """Raises IllegalTransition unless it is hibernated, BudgetReached; one that is waking already just goes on."""
+    if deps.records.load(Instance, instance_id).state is State.HIBERNATED:
+        require_budget(user_id, deps)
 
     def begin(tx: Transaction) -> None:
         instance = tx.load(Instance, instance_id)

@@ -16,6 +16,7 @@ from shared.domain.offer import Need
 from shared.domain.pool import Pool
 from shared.flows import instances
 from shared.flows.agents import new_order, with_timer
+from shared.flows.usage import require_budget
 from shared.store import codec
 from shared.store.base import Create, Delete, Put
 from shared.store.records import Transaction
@@ -118,7 +119,10 @@ def refill(pool: Pool, deps: Deps) -> int:
         instances.destroy(seat.id, 0, pool.user_id, deps)
         changed += 1
     fresh = [s for s in mine if not pool.aged_out(s.created_at, now)]
-    for _ in range(min(OPENED_AT_ONCE, max(0, pool.target - len(fresh)))):
+    missing = min(OPENED_AT_ONCE, max(0, pool.target - len(fresh)))
+    if missing:
+        require_budget(pool.user_id, deps)
+    for _ in range(missing):
         deps.records.transact(lambda tx: _open_seat(tx, pool, deps))
         changed += 1
     return changed
@@ -137,6 +141,7 @@ def provision(body: wire.ProvisionRequest, wait_s: float, user_id: str, deps: De
     user = deps.store.get("users", user_id)
     strategy = body.strategy or (str(user.data.get("strategy") or "race") if user else "race")
     if strategy == "serverless":
+        require_budget(user_id, deps)
         taken = claim(body, instances.need_of(body), instances.spec_of(body), user_id, deps, key)
         if taken is not None:
             return taken

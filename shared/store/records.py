@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from shared import errors
 from shared.clock import Clock
 from shared.domain.attempt import Attempt
+from shared.domain.budget import Budget
 from shared.domain.event import Event
 from shared.domain.instance import Instance
 from shared.domain.lease import Lease
@@ -28,7 +29,7 @@ from shared.store.base import Create, Delete, Document, Put, Replace, Shape, Sto
 from shared.store.shapes import ATTEMPTS_OF_ROUND, OPEN_ATTEMPTS
 
 T = TypeVar("T")
-R = TypeVar("R", Instance, Attempt, Snapshot, Order, Event, Pulse, MachineHistory, Block, Pool)
+R = TypeVar("R", Instance, Attempt, Snapshot, Order, Event, Pulse, MachineHistory, Block, Pool, Budget)
 
 COLLECTION: dict[type, str] = {
     Instance: "instances",
@@ -40,6 +41,7 @@ COLLECTION: dict[type, str] = {
     MachineHistory: "machines",
     Block: "blocks",
     Pool: "pools",
+    Budget: "budgets",
 }
 EVENTS_KEPT = timedelta(days=90)
 TRIES = 12
@@ -74,7 +76,9 @@ class Transaction:
             raise errors.NotFound(f"there is no {cls.__name__.lower()} {id}")
         return record
 
-    def save(self, record: Instance | Attempt | Snapshot | Order | Event | MachineHistory | Block | Pool) -> None:
+    def save(
+        self, record: Instance | Attempt | Snapshot | Order | Event | MachineHistory | Block | Pool | Budget
+    ) -> None:
         """Write a record that was loaded here, or create one that was not."""
         collection = COLLECTION[type(record)]
         rev = self._revs.get((collection, record.id))
@@ -83,6 +87,11 @@ class Transaction:
             self._writes[collection, record.id] = Create(collection, record.id, data)
         else:
             self._writes[collection, record.id] = Replace(collection, record.id, data, rev)
+
+    def delete(self, record: Budget) -> None:
+        """Remove a record that was loaded here."""
+        collection = COLLECTION[type(record)]
+        self._writes[collection, record.id] = Delete(collection, record.id, self._revs[collection, record.id])
 
     def write(self, write: Write) -> None:
         self._writes[write.collection, write.id] = write

@@ -22,6 +22,8 @@ BLOCKED_MACHINES = Shape("blocked_machines", "machines", (), "blocked_until", de
 MACHINES = Shape("machines", "machines", (), "updated_at", descending=True)
 BLOCKS_OF_USER = Shape("blocks_of_user", "blocks", ("user_id",))
 RECEIPTS_OF_USER = Shape("receipts_of_user", "attempts", ("user_id", "open"))
+CLOSED_ATTEMPTS_OF_USER = Shape("closed_attempts_of_user", "attempts", ("user_id",), "closed_at", descending=True)
+BUDGETS = Shape("budgets", "budgets")
 POOLS_OF_USER = Shape("pools_of_user", "pools", ("user_id",))
 POOLS = Shape("pools", "pools")
 SEATS_OF_POOL = Shape("seats_of_pool", "instances", ("pool_id",))

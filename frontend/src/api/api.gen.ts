@@ -11,6 +11,7 @@ export const addTagTypes = [
   "machines",
   "market",
   "pools",
+  "usage",
 ] as const;
 const injectedRtkApi = api
   .enhanceEndpoints({
@@ -338,6 +339,40 @@ const injectedRtkApi = api
         }),
         invalidatesTags: ["pools"],
       }),
+      showUsage: build.query<ShowUsageApiResponse, ShowUsageApiArg>({
+        query: (queryArg) => ({
+          url: `/usage`,
+          params: {
+            since: queryArg.since,
+            until: queryArg.until,
+            instance: queryArg.instance,
+          },
+        }),
+        providesTags: ["usage"],
+      }),
+      showBudget: build.query<ShowBudgetApiResponse, ShowBudgetApiArg>({
+        query: () => ({ url: `/usage/budget` }),
+        providesTags: ["usage"],
+      }),
+      setBudget: build.mutation<SetBudgetApiResponse, SetBudgetApiArg>({
+        query: (queryArg) => ({
+          url: `/usage/budget`,
+          method: "PUT",
+          body: queryArg.budgetBody,
+        }),
+        invalidatesTags: ["usage"],
+      }),
+      showLedger: build.query<ShowLedgerApiResponse, ShowLedgerApiArg>({
+        query: (queryArg) => ({
+          url: `/usage/ledger`,
+          params: {
+            since: queryArg.since,
+            until: queryArg.until,
+            instance: queryArg.instance,
+          },
+        }),
+        providesTags: ["usage"],
+      }),
     }),
     overrideExisting: false,
   });
@@ -623,6 +658,39 @@ export type DeletePoolApiResponse =
   };
 export type DeletePoolApiArg = {
   pool: string;
+};
+export type ShowUsageApiResponse =
+  /** status 200 What it cost, and what was saved */ {
+    success: true;
+    data: UsageView;
+  };
+export type ShowUsageApiArg = {
+  since?: string | null;
+  until?: string | null;
+  instance?: string | null;
+};
+export type ShowBudgetApiResponse = /** status 200 Your monthly budget */ {
+  success: true;
+  data: BudgetView;
+};
+export type ShowBudgetApiArg = void;
+export type SetBudgetApiResponse =
+  /** status 200 Set or remove your monthly budget */ {
+    success: true;
+    data: BudgetView;
+  };
+export type SetBudgetApiArg = {
+  budgetBody: BudgetBody;
+};
+export type ShowLedgerApiResponse =
+  /** status 200 Every machine that was paid for */ {
+    success: true;
+    data: LedgerView;
+  };
+export type ShowLedgerApiArg = {
+  since?: string | null;
+  until?: string | null;
+  instance?: string | null;
 };
 export type DefaultsView = {
   strategy: string;
@@ -1012,6 +1080,90 @@ export type PoolBody = {
   target?: number;
   max_age_s?: number;
 };
+export type StorageView = {
+  usd: string;
+  bytes: number;
+  vendor: string;
+  usd_per_gb_month: string;
+  minimum_days: number;
+  source: string;
+};
+export type ReferenceView = {
+  gpu_name: string;
+  usd_per_gpu_hour: string;
+  source: string;
+  date: string;
+};
+export type SavingsView = {
+  asleep_usd: string;
+  asleep_formula: string;
+  market_usd: string;
+  market_formula: string;
+  references: ReferenceView[];
+  no_reference: string[];
+};
+export type DayView = {
+  day: string;
+  usd: string;
+};
+export type ShareView = {
+  name: string;
+  usd: string;
+};
+export type InstanceUsageView = {
+  instance_id: string;
+  name: string;
+  state: string;
+  usd: string;
+  wasted_usd: string;
+  asleep_saved_usd: string;
+};
+export type BudgetView = {
+  usd_per_month: string | null;
+  spent_usd: string;
+  share: number | null;
+  warned: boolean;
+  reached: boolean;
+};
+export type UsageView = {
+  since: string;
+  until: string;
+  machines_usd: string;
+  wasted_usd: string;
+  storage: StorageView;
+  total_usd: string;
+  burning_usd_per_hour: string;
+  savings: SavingsView;
+  days: DayView[];
+  providers: ShareView[];
+  instances: InstanceUsageView[];
+  budget: BudgetView;
+};
+export type BudgetBody = {
+  usd_per_month: number | string | null;
+};
+export type LedgerRowView = {
+  attempt_id: string;
+  instance_id: string;
+  provider: string;
+  machine_id: string | null;
+  gpu_name: string;
+  gpu_count: number;
+  usd_per_hour: string;
+  start: string;
+  end: string | null;
+  served: boolean;
+  why: string | null;
+  seconds: number;
+  usd: string;
+};
+export type LedgerView = {
+  since: string;
+  until: string;
+  rows: LedgerRowView[];
+  usd: string;
+  truncated: boolean;
+};
 export const {
   useShowDefaultsQuery,
   useSetDefaultsMutation,
@@ -1048,4 +1200,8 @@ export const {
   useListPoolsQuery,
   usePutPoolMutation,
   useDeletePoolMutation,
+  useShowUsageQuery,
+  useShowBudgetQuery,
+  useSetBudgetMutation,
+  useShowLedgerQuery,
 } = injectedRtkApi;

@@ -12,6 +12,7 @@ export const api = generated.enhanceEndpoints({
     takeSnapshot: changed,
     editInstance: changed,
     startExec: { invalidatesTags: [] },
+    setBudget: { invalidatesTags: ["usage"] },
     blockMachine: { invalidatesTags: ["machines", "market"] },
     unblockMachine: { invalidatesTags: ["machines", "market"] },
     login: { invalidatesTags: [] },

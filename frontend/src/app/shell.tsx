@@ -1,14 +1,14 @@
-import { Cpu, LineChart, LogOut, Moon, Plus, Search, Server, Settings, Sun } from "lucide-react";
+import { Cpu, LineChart, LogOut, Moon, Plus, Receipt, Search, Server, Settings, Sun } from "lucide-react";
 import { lazy, Suspense, useEffect, useState } from "react";
-import { NavLink, Outlet, useLocation } from "react-router";
-import { useListInstancesQuery, useLogoutMutation } from "@/api";
+import { Link, NavLink, Outlet, useLocation } from "react-router";
+import { useListInstancesQuery, useLogoutMutation, useShowUsageQuery } from "@/api";
 import { isPassing } from "@/api/can";
 import { useAppDispatch, useSession } from "@/api/hooks";
 import { ended } from "@/api/session";
 import { Freshness } from "@/components/states";
 import { Button } from "@/components/ui/button";
 import { cn } from "@/lib/cn";
-import { usdPerHour } from "@/lib/format";
+import { usd, usdPerHour } from "@/lib/format";
 import { paths } from "@/lib/paths";
 
 const Palette = lazy(async () => ({ default: (await import("@/app/palette")).Palette }));
@@ -18,6 +18,7 @@ const NAV = [
   { to: paths.deploy, label: "Deploy", icon: Plus },
   { to: paths.market, label: "Market", icon: LineChart },
   { to: paths.machines, label: "Machines", icon: Cpu },
+  { to: paths.usage, label: "Usage", icon: Receipt },
   { to: paths.settings, label: "Settings", icon: Settings },
 ];
 
@@ -58,6 +59,8 @@ export function Shell() {
   const moving = instances.some(isPassing);
   // Fast only while something is in motion.
   useEffect(() => setPolling(moving ? 2_000 : 60_000), [moving]);
+  const usage = useShowUsageQuery({}).data?.data;
+  const saved = usage ? Number(usage.savings.asleep_usd) + Math.max(0, Number(usage.savings.market_usd)) : 0;
   const burning = instances.reduce((sum, one) => sum + (one.machine ? Number(one.machine.usd_per_hour) : 0), 0);
 
   useEffect(() => {
@@ -107,6 +110,17 @@ export function Shell() {
               <span className="text-muted-foreground">Burning </span>
               <strong className="tabular-nums">{usdPerHour(burning)}</strong>
             </span>
+            {saved > 0 && (
+              <span className="hidden text-sm lg:inline">
+                <span className="text-muted-foreground">Saved this month </span>
+                <strong className="text-good tabular-nums">{usd(saved)}</strong>
+              </span>
+            )}
+            {usage?.budget.warned && (
+              <Link to={paths.usage} className={cn("text-sm underline", usage.budget.reached ? "text-bad" : "text-warn")}>
+                Budget {usage.budget.reached ? "used up" : "nearly used up"}
+              </Link>
+            )}
             <span className="hidden sm:inline">
               <Freshness at={fulfilledTimeStamp} failed={isError} />
             </span>

@@ -6,5 +6,6 @@ export const paths = {
   deploy: "/deploy",
   market: "/market",
   machines: "/machines",
+  usage: "/usage",
   settings: "/settings",
 } as const;

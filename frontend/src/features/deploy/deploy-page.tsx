@@ -57,6 +57,9 @@ export function DeployPage() {
               {label}
             </Button>
           ))}
+          <Button type="submit" size="sm" disabled={isLoading}>
+            {isLoading ? "Asking…" : "Deploy now"}
+          </Button>
         </div>
       </div>
       {error && <ErrorPanel error={error} />}
@@ -182,11 +185,6 @@ export function DeployPage() {
             <Offers form={form} width={form.strategy === "race" ? form.width : ASKED[form.strategy]} />
           </Card>
         </div>
-      </div>
-      <div className="sticky bottom-16 z-10 flex justify-end md:bottom-4">
-        <Button type="submit" disabled={isLoading} className="shadow-lg">
-          {isLoading ? "Asking…" : "Deploy now"}
-        </Button>
       </div>
     </form>
   );

@@ -1,0 +1,154 @@
+"""usage, budget: what it cost, what was saved, and where it stops."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+from cli.context import as_json, client, find
+from cli.render import Duration, out, span, table
+
+MEASURES = [
+    click.option("--last", type=Duration(), help="Such as 24h or 7d; else this month."),
+    click.option("--since", type=click.DateTime(), help="UTC."),
+    click.option("--until", type=click.DateTime(), help="UTC; now when left out."),
+    click.option("--instance", help="One instance only."),
+]
+
+
+def measured(command: Any) -> Any:
+    for option in reversed(MEASURES):
+        command = option(command)
+    return command
+
+
+def within(given: dict[str, Any]) -> dict[str, Any]:
+    since, until = given["since"], given["until"]
+    if given["last"]:
+        since = datetime.now(UTC) - timedelta(seconds=given["last"])
+    return {
+        "since": since.replace(tzinfo=UTC).isoformat() if since else None,
+        "until": until.replace(tzinfo=UTC).isoformat() if until else None,
+        "instance": given["instance"] and find(client(), given["instance"])["id"],
+    }
+
+
+def usd(amount: Any) -> str:
+    value = float(amount)
+    return f"${value:.4f}" if 0 < abs(value) < 0.01 else f"${value:.2f}"
+
+
+@click.group(invoke_without_command=True)
+@measured
+@click.pass_context
+def usage(ctx: click.Context, /, **given: Any) -> None:
+    """What it cost, and what was saved."""
+    if ctx.invoked_subcommand:
+        return
+    found = client().get("/usage", **within(given))
+    if as_json():
+        out(found)
+        return
+    click.echo(f"{found['since'][:16]} to {found['until'][:16]} UTC")
+    saved, kept = found["savings"], found["storage"]
+    table(
+        [
+            ["machines", usd(found["machines_usd"]), f"of it {usd(found['wasted_usd'])} for machines that never served"],
+            ["storage", usd(kept["usd"]), f"{kept['bytes'] / 1e9:.1f} GB at ${kept['usd_per_gb_month']} a GB-month"],
+            ["total", usd(found["total_usd"]), f"now {usd(found['burning_usd_per_hour'])} an hour"],
+            ["saved asleep", usd(saved["asleep_usd"]), saved["asleep_formula"]],
+            ["saved by market", usd(saved["market_usd"]), saved["market_formula"]],
+        ],
+        ["", "USD", ""],
+    )  # fmt: skip
+    if saved["no_reference"]:
+        click.echo(f"no reference price, so not counted against the market: {', '.join(saved['no_reference'])}")
+    if found["instances"]:
+        click.echo("")
+        rows = [
+            [one["name"], one["state"], usd(one["usd"]), usd(one["wasted_usd"]), usd(one["asleep_saved_usd"])]
+            for one in found["instances"]
+        ]
+        table(rows, ["INSTANCE", "STATE", "COST", "WASTED", "SAVED ASLEEP"])
+    if found["budget"]["usd_per_month"] is not None:
+        click.echo("")
+        say_budget(found["budget"])
+
+
+@usage.command("ledger")
+@measured
+@click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values to standard output.")
+def usage_ledger(as_csv: bool, **given: Any) -> None:
+    """Every machine that was paid for, newest first."""
+    found = client().get("/usage/ledger", **within(given))
+    if as_json():
+        out(found)
+        return
+    if as_csv:
+        names = list(found["rows"][0]) if found["rows"] else ["attempt_id", "start", "end", "usd"]
+        writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(found["rows"])
+    else:
+        rows = [
+            [
+                one["start"][:19],
+                "served" if one["served"] else "wasted",
+                f"{one['provider']} {one['machine_id'] or '-'}"[:30],
+                f"{one['gpu_count']}x {one['gpu_name']}",
+                span(one["seconds"]) + ("" if one["end"] else " so far"),
+                usd(one["usd"]),
+                (one["why"] or "")[:50],
+            ]
+            for one in found["rows"]
+        ]
+        table(rows, ["CREATED", "WHAT", "MACHINE", "GPU", "LASTED", "COST", "WHY IT ENDED"])
+        click.echo(f"{usd(found['usd'])} in all")
+    if found["truncated"]:
+        click.echo("only the newest rows are shown; ask for a shorter range", err=True)
+
+
+def say_budget(found: dict[str, Any]) -> None:
+    if found["usd_per_month"] is None:
+        click.echo(f"no budget is set; {usd(found['spent_usd'])} spent this month")
+        return
+    state = (
+        "; used up: nothing new is rented, running instances are hibernated"
+        if found["reached"]
+        else "; nearly used up"
+        if found["warned"]
+        else ""
+    )
+    click.echo(
+        f"{usd(found['spent_usd'])} of ${float(found['usd_per_month']):.2f} "
+        f"a month spent ({found['share'] * 100:.0f} %){state}"
+    )
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def budget(ctx: click.Context) -> None:
+    """What may be spent in a month. At 100 % instances hibernate; nothing is deleted."""
+    if ctx.invoked_subcommand:
+        return
+    found = client().get("/usage/budget")
+    out(found) if as_json() else say_budget(found)
+
+
+@budget.command("set")
+@click.argument("usd_per_month", type=click.FloatRange(min=0))
+def budget_set(usd_per_month: float) -> None:
+    """Set the month's budget in USD."""
+    found = client().call("PUT", "/usage/budget", {"usd_per_month": round(usd_per_month, 2)})
+    out(found) if as_json() else say_budget(found)
+
+
+@budget.command("rm")
+def budget_rm() -> None:
+    """Take the budget away."""
+    found = client().call("PUT", "/usage/budget", {"usd_per_month": None})
+    out(found) if as_json() else say_budget(found)

@@ -1,0 +1,19 @@
+/** Rows as comma-separated values; what begins like a formula is quoted so that no spreadsheet runs it. */
+export function csvOf(rows: readonly Record<string, unknown>[]): string {
+  if (rows.length === 0) return "";
+  const names = Object.keys(rows[0]!);
+  const cell = (value: unknown): string => {
+    const text = value === null || value === undefined ? "" : String(value);
+    const safe = /^[=+@\t]/.test(text) ? `'${text}` : text;
+    return /[",\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+  };
+  return [names.join(","), ...rows.map((row) => names.map((name) => cell(row[name])).join(","))].join("\n") + "\n";
+}
+
+export function download(name: string, text: string): void {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+  link.download = name;
+  link.click();
+  URL.revokeObjectURL(link.href);
+}

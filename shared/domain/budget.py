@@ -1,0 +1,22 @@
+"""What a user is willing to spend in a calendar month (UTC)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+WARN_AT = Decimal("0.8")
+
+
+@dataclass(frozen=True)
+class Budget:
+    id: str
+    """The user's."""
+    usd_per_month: Decimal
+    told: str = ""
+    """`2026-11 80` once the warning of that month is out, `2026-11 100` once its end is."""
+
+
+def share(spent: Decimal, usd_per_month: Decimal) -> Decimal:
+    """Of the budget that is spent; a budget of nothing is spent at once."""
+    return spent / usd_per_month if usd_per_month > 0 else Decimal(1)

@@ -1,0 +1,163 @@
+"""Where the money went: every machine from its creation until it was proven gone, at its whole rate.
+
+Pure: attempts in, rows and sums out. All amounts are USD; a range is half open, `since` <= t < `until`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from shared.domain.attempt import Attempt, Outcome
+from shared.domain.instance import Instance, State
+from shared.domain.reference_prices import STORAGE, reference_of
+from shared.domain.snapshot import Snapshot
+
+HOUR = Decimal(3600)
+MICRO = Decimal("0.000001")
+MONTH_S = Decimal(30 * 86400)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One machine within a range."""
+
+    attempt_id: str
+    instance_id: str
+    provider: str
+    machine_id: str | None
+    gpu_name: str
+    gpu_count: int
+    usd_per_hour: Decimal
+    start: datetime
+    end: datetime | None
+    """None while it exists."""
+    served: bool
+    """False: it never became the instance's machine, so what it cost is wasted."""
+    why: str | None
+    seconds: Decimal
+    usd: Decimal
+
+
+def seconds(span: timedelta) -> Decimal:
+    return Decimal(span.days * 86400 + span.seconds) + Decimal(span.microseconds) / 1_000_000
+
+
+def overlap(start: datetime, end: datetime, since: datetime, until: datetime) -> Decimal:
+    """Seconds that [start, end) and [since, until) share."""
+    return max(Decimal(0), seconds(min(end, until) - max(start, since)))
+
+
+def rows(attempts: Iterable[Attempt], since: datetime, until: datetime) -> list[Row]:
+    """Machines that existed within the range, oldest first; a try that rented nothing has no row."""
+    found = []
+    for attempt in attempts:
+        if attempt.created_at is None:
+            continue
+        end = attempt.receipt.confirmed_at if attempt.receipt else None
+        lasted = overlap(attempt.created_at, end or until, since, until)
+        if lasted == 0 and not since <= attempt.created_at < until:
+            continue
+        found.append(
+            Row(
+                attempt_id=attempt.id,
+                instance_id=attempt.instance_id,
+                provider=attempt.provider,
+                machine_id=attempt.machine_id,
+                gpu_name=attempt.gpu_name,
+                gpu_count=attempt.gpu_count,
+                usd_per_hour=attempt.usd_per_hour,
+                start=attempt.created_at,
+                end=end,
+                served=attempt.adopted_at is not None or attempt.outcome in (Outcome.READY, Outcome.LOST),
+                why=attempt.why,
+                seconds=lasted,
+                usd=(attempt.usd_per_hour * lasted / HOUR).quantize(MICRO),
+            )
+        )
+    return sorted(found, key=lambda row: (row.start, row.attempt_id))
+
+
+def total(of: Iterable[Row]) -> Decimal:
+    return sum((row.usd for row in of), Decimal(0))
+
+
+def by_day(of: Sequence[Row], since: datetime, until: datetime) -> list[tuple[str, Decimal]]:
+    """USD of each UTC day of the range, days without cost included."""
+    days = []
+    day = since.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    while day < until:
+        after = day + timedelta(days=1)
+        usd = sum(
+            (
+                row.usd_per_hour * overlap(row.start, row.end or until, max(day, since), min(after, until)) / HOUR
+                for row in of
+            ),
+            Decimal(0),
+        )
+        days.append((day.date().isoformat(), usd.quantize(MICRO)))
+        day = after
+    return days
+
+
+def asleep(instance: Instance, served: Sequence[Row], since: datetime, until: datetime) -> Decimal:
+    """USD not paid while the instance had no machine: those seconds at the rate of the machine before.
+
+    Before the range's first machine the rate is that machine's; an instance that slept all through it is charged at
+    its last machine's.
+    """
+    saved = Decimal(0)
+    gone = instance.state in (State.DESTROYED, State.DESTROYING, State.FAILED)
+    life_end = instance.entered_at if gone else until
+    if not served:
+        if instance.state is State.HIBERNATED and instance.last_machine:
+            idle = overlap(instance.entered_at, life_end, since, until)
+            saved = instance.last_machine.usd_per_hour * idle / HOUR
+        return saved.quantize(MICRO)
+    if instance.created_at < since and served[0].start > since:
+        saved += served[0].usd_per_hour * overlap(since, served[0].start, since, until) / HOUR
+    for row, after in zip(served, [*served[1:], None], strict=True):
+        if row.end is None:
+            continue
+        next_start = after.start if after else life_end
+        saved += row.usd_per_hour * overlap(row.end, next_start, since, until) / HOUR
+    return saved.quantize(MICRO)
+
+
+def against_market(served: Iterable[Row]) -> tuple[Decimal, set[str]]:
+    """USD that the same GPUs for the same hours would have cost more on demand, and the GPUs without a reference."""
+    saved, unknown = Decimal(0), set()
+    for row in served:
+        reference = reference_of(row.gpu_name)
+        if reference is None:
+            unknown.add(row.gpu_name)
+            continue
+        saved += (reference.usd_per_gpu_hour * row.gpu_count - row.usd_per_hour) * row.seconds / HOUR
+    return saved.quantize(MICRO), unknown
+
+
+def storage(snapshots: Iterable[Snapshot], vendor: str, since: datetime, until: datetime) -> tuple[Decimal, int]:
+    """USD of keeping what each snapshot newly stored, and the bytes kept now."""
+    price = STORAGE[vendor]
+    usd, kept = Decimal(0), 0
+    for one in snapshots:
+        if one.state != "verified":
+            continue
+        kept += one.stored_bytes
+        lasted = overlap(one.created_at, until, since, until)
+        usd += price.usd_per_gb_month * Decimal(one.stored_bytes) / Decimal(10**9) * lasted / MONTH_S
+    return usd.quantize(MICRO), kept
+
+
+def grouped(of: Iterable[Row], key: str) -> dict[str, Decimal]:
+    sums: dict[str, Decimal] = defaultdict(Decimal)
+    for row in of:
+        sums[str(getattr(row, key))] += row.usd
+    return dict(sums)
+
+
+def month_start(now: datetime) -> datetime:
+    return now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)

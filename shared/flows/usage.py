@@ -1,0 +1,208 @@
+"""What a user's machines cost, what was saved, and the budget that stops new ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from shared import errors
+from shared.deps import Deps
+from shared.domain import usage
+from shared.domain.attempt import Attempt
+from shared.domain.budget import WARN_AT, Budget, share
+from shared.domain.instance import Instance, State
+from shared.domain.reference_prices import STORAGE, reference_of
+from shared.domain.snapshot import Snapshot
+from shared.store.records import Transaction
+from shared.store.shapes import (
+    CLOSED_ATTEMPTS_OF_USER,
+    INSTANCES_OF_USER,
+    RECEIPTS_OF_USER,
+    SNAPSHOTS_OF_INSTANCE,
+)
+from shared.wire import usage as wire
+
+LONGEST = timedelta(days=400)
+ROWS_SHOWN = 2000
+ASLEEP = "seconds without a machine x the hourly rate of the machine before / 3600"
+MARKET = "(reference price per GPU x GPUs - the rate paid) x hours the machine existed, machines that served only"
+
+
+def _range(query: wire.UsageQuery, now: datetime) -> tuple[datetime, datetime]:
+    since = query.since or usage.month_start(now)
+    until = min(query.until or now, now)
+    if since >= until:
+        raise errors.InvalidRequest(f"since ({since.isoformat()}) must lie before until ({until.isoformat()})")
+    if until - since > LONGEST:
+        raise errors.InvalidRequest(f"at most {LONGEST.days} days can be asked for at once")
+    return since, until
+
+
+def attempts_within(deps: Deps, user_id: str, since: datetime) -> list[Attempt]:
+    """The user's attempts that were not proven gone before `since`."""
+    found = deps.records.all(Attempt, RECEIPTS_OF_USER, {"user_id": user_id, "open": True})
+    cursor: str | None = None
+    while True:
+        page, cursor = deps.records.query(
+            Attempt, CLOSED_ATTEMPTS_OF_USER, {"user_id": user_id}, limit=200, cursor=cursor
+        )
+        found += [a for a in page if a.closed_at is not None and a.closed_at >= since]
+        if cursor is None or (page and page[-1].closed_at is not None and page[-1].closed_at < since):
+            return list({a.id: a for a in found}.values())
+
+
+def ledger(query: wire.UsageQuery, user_id: str, deps: Deps) -> wire.LedgerView:
+    """Every machine of the range, newest first."""
+    since, until = _range(query, deps.clock.now())
+    rows = usage.rows(attempts_within(deps, user_id, since), since, until)
+    if query.instance:
+        rows = [row for row in rows if row.instance_id == query.instance]
+    shown = [wire.LedgerRowView(**{**vars(row), "seconds": float(row.seconds)}) for row in reversed(rows)]
+    return wire.LedgerView(
+        since=since,
+        until=until,
+        rows=shown[:ROWS_SHOWN],
+        usd=usage.total(rows),
+        truncated=len(shown) > ROWS_SHOWN,
+    )
+
+
+def show(query: wire.UsageQuery, user_id: str, deps: Deps) -> wire.UsageView:
+    """Costs, savings and the budget of a range. Raises InvalidRequest for a range backwards or too long."""
+    now = deps.clock.now()
+    since, until = _range(query, now)
+    rows = usage.rows(attempts_within(deps, user_id, since), since, until)
+    owned = {one.id: one for one in deps.records.all(Instance, INSTANCES_OF_USER, {"user_id": user_id})}
+    if query.instance:
+        if query.instance not in owned:
+            raise errors.NotFound(f"there is no instance {query.instance}")
+        rows = [row for row in rows if row.instance_id == query.instance]
+        owned = {query.instance: owned[query.instance]}
+    served = [row for row in rows if row.served]
+    market, unknown = usage.against_market(served)
+    per_instance = _per_instance(rows, owned, since, until)
+    vendor = deps.settings.s3_vendor
+    kept = [
+        snapshot
+        for one in owned.values()
+        if one.snapshot_id is not None and one.state is not State.DESTROYED
+        for snapshot in deps.records.all(Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": one.id})
+    ]
+    storage_usd, stored = usage.storage(kept, vendor, since, until)
+    machines = usage.total(rows)
+    price = STORAGE[vendor]
+    return wire.UsageView(
+        since=since,
+        until=until,
+        machines_usd=machines,
+        wasted_usd=usage.total(row for row in rows if not row.served),
+        storage=wire.StorageView(
+            usd=storage_usd,
+            bytes=stored,
+            vendor=vendor,
+            usd_per_gb_month=price.usd_per_gb_month,
+            minimum_days=price.minimum_days,
+            source=price.source,
+        ),
+        total_usd=machines + storage_usd,
+        burning_usd_per_hour=sum((row.usd_per_hour for row in rows if row.end is None), Decimal(0)),
+        savings=wire.SavingsView(
+            asleep_usd=sum((one.asleep_saved_usd for one in per_instance), Decimal(0)),
+            asleep_formula=ASLEEP,
+            market_usd=market,
+            market_formula=MARKET,
+            references=_references(served),
+            no_reference=sorted(unknown),
+        ),
+        days=[wire.DayView(day=day, usd=usd) for day, usd in usage.by_day(rows, since, until)],
+        providers=[wire.ShareView(name=n, usd=u) for n, u in sorted(usage.grouped(rows, "provider").items())],
+        instances=per_instance,
+        budget=show_budget(user_id, deps),
+    )
+
+
+def _references(served: list[usage.Row]) -> list[wire.ReferenceView]:
+    found = {}
+    for row in served:
+        reference = reference_of(row.gpu_name)
+        if reference:
+            found[row.gpu_name] = wire.ReferenceView(gpu_name=row.gpu_name, **vars(reference))
+    return [found[name] for name in sorted(found)]
+
+
+def _per_instance(
+    rows: list[usage.Row], owned: dict[str, Instance], since: datetime, until: datetime
+) -> list[wire.InstanceUsageView]:
+    views = []
+    for one in owned.values():
+        own = [row for row in rows if row.instance_id == one.id]
+        saved = usage.asleep(one, [row for row in own if row.served], since, until)
+        if own or saved:
+            views.append(
+                wire.InstanceUsageView(
+                    instance_id=one.id,
+                    name=one.name,
+                    state=one.state,
+                    usd=usage.total(own),
+                    wasted_usd=usage.total(row for row in own if not row.served),
+                    asleep_saved_usd=saved,
+                )
+            )
+    return sorted(views, key=lambda view: (-view.usd, view.name))
+
+
+# Budgets -------------------------------------------------------------------------------------------------------------
+
+
+def spent_this_month(user_id: str, deps: Deps) -> Decimal:
+    now = deps.clock.now()
+    since = usage.month_start(now)
+    return usage.total(usage.rows(attempts_within(deps, user_id, since), since, now + timedelta(microseconds=1)))
+
+
+def show_budget(user_id: str, deps: Deps) -> wire.BudgetView:
+    budget = deps.records.find(Budget, user_id)
+    spent = spent_this_month(user_id, deps)
+    of = share(spent, budget.usd_per_month) if budget else None
+    return wire.BudgetView(
+        usd_per_month=budget.usd_per_month if budget else None,
+        spent_usd=spent,
+        share=round(float(of), 4) if of is not None else None,
+        warned=of is not None and of >= WARN_AT,
+        reached=of is not None and of >= 1,
+    )
+
+
+def set_budget(body: wire.BudgetBody, user_id: str, deps: Deps) -> wire.BudgetView:
+    """A new limit is told of anew."""
+
+    def apply(tx: Transaction) -> None:
+        known = tx.find(Budget, user_id)
+        if body.usd_per_month is None:
+            if known:
+                tx.delete(known)
+            return
+        tx.save(
+            replace(known, usd_per_month=body.usd_per_month, told="")
+            if known
+            else Budget(id=user_id, usd_per_month=body.usd_per_month)
+        )
+
+    deps.records.transact(apply)
+    return show_budget(user_id, deps)
+
+
+def require_budget(user_id: str, deps: Deps) -> None:
+    """Raises BudgetReached when this month's budget is used up; asked before anything is rented for a request."""
+    budget = deps.records.find(Budget, user_id)
+    if budget is None:
+        return
+    spent = spent_this_month(user_id, deps)
+    if share(spent, budget.usd_per_month) >= 1:
+        raise errors.BudgetReached(
+            f"this month's budget of ${budget.usd_per_month} is used up (${spent:.2f} spent); "
+            "raise it with `dumont budget set`, or wait for the next month",
+            usd_per_month=str(budget.usd_per_month),
+            spent_usd=str(spent),
+        )

@@ -1,0 +1,119 @@
+"""Cost, savings and budgets. All amounts are USD."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+from pydantic import AwareDatetime, Field
+
+from shared.wire.base import Body, Query, View
+
+
+class UsageQuery(Query):
+    since: AwareDatetime | None = None
+    """The start of this month when left out."""
+    until: AwareDatetime | None = None
+    """Now when left out."""
+    instance: str | None = Field(default=None, max_length=60)
+
+
+class BudgetView(View):
+    usd_per_month: Decimal | None
+    """None: no budget."""
+    spent_usd: Decimal
+    """This calendar month (UTC), machines alone."""
+    share: float | None
+    warned: bool
+    reached: bool
+
+
+class BudgetBody(Body):
+    usd_per_month: Decimal | None = Field(ge=0, le=10_000_000, decimal_places=2)
+    """None takes the budget away."""
+
+
+class DayView(View):
+    day: str
+    usd: Decimal
+
+
+class ShareView(View):
+    name: str
+    usd: Decimal
+
+
+class InstanceUsageView(View):
+    instance_id: str
+    name: str
+    state: str
+    usd: Decimal
+    wasted_usd: Decimal
+    asleep_saved_usd: Decimal
+
+
+class ReferenceView(View):
+    gpu_name: str
+    usd_per_gpu_hour: Decimal
+    source: str
+    date: str
+
+
+class SavingsView(View):
+    asleep_usd: Decimal
+    asleep_formula: str
+    market_usd: Decimal
+    market_formula: str
+    references: list[ReferenceView]
+    no_reference: list[str]
+    """GPUs that ran and have no reference price: they count nothing."""
+
+
+class StorageView(View):
+    usd: Decimal
+    bytes: int
+    vendor: str
+    usd_per_gb_month: Decimal
+    minimum_days: int
+    source: str
+
+
+class UsageView(View):
+    since: datetime
+    until: datetime
+    machines_usd: Decimal
+    wasted_usd: Decimal
+    """Of it, for machines that never served: race losers and failed tries."""
+    storage: StorageView
+    total_usd: Decimal
+    burning_usd_per_hour: Decimal
+    savings: SavingsView
+    days: list[DayView]
+    providers: list[ShareView]
+    instances: list[InstanceUsageView]
+    budget: BudgetView
+
+
+class LedgerRowView(View):
+    attempt_id: str
+    instance_id: str
+    provider: str
+    machine_id: str | None
+    gpu_name: str
+    gpu_count: int
+    usd_per_hour: Decimal
+    start: datetime
+    end: datetime | None
+    served: bool
+    why: str | None
+    seconds: float
+    usd: Decimal
+
+
+class LedgerView(View):
+    since: datetime
+    until: datetime
+    rows: list[LedgerRowView]
+    usd: Decimal
+    truncated: bool
+    """Only the newest rows are shown; ask for a shorter range."""

@@ -1,0 +1,208 @@
+"""Every cent is on the ledger; savings follow their formulas; a budget stops renting and deletes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared import errors
+from shared.domain import usage
+from shared.domain.attempt import Attempt, Outcome, Receipt, Stage
+from shared.domain.event import Event
+from shared.domain.instance import Instance, State
+from shared.domain.reference_prices import reference_of
+from shared.flows import instances
+from shared.flows import usage as flow
+from shared.store.shapes import EVENTS_OF_INSTANCE
+from shared.sweeps.budgets import budgets
+from shared.wire.usage import BudgetBody, UsageQuery
+from tests.support.world import World
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+START = datetime(2026, 11, 10, tzinfo=UTC)
+
+
+def an_attempt(
+    number: int = 0, begin: float = 0, end: float | None = 3600, rate: str = "0.36", served: bool = True, gpus: int = 1
+) -> Attempt:
+    """`begin` and `end` in seconds after START."""
+    ended = None if end is None else START + timedelta(seconds=end)
+    return Attempt(
+        id=f"a-{number}",
+        instance_id="i-1",
+        user_id="u",
+        round=1,
+        provider="vast",
+        offer_id="o",
+        offer_machine_id="m",
+        host_id="h",
+        gpu_name="L4",
+        gpu_count=gpus,
+        usd_per_hour=Decimal(rate),
+        region="US",
+        secret_hash="",
+        opened_at=START,
+        stage=Stage.CLOSED if ended else Stage.ADOPTED,
+        open=ended is None,
+        created_at=START + timedelta(seconds=begin),
+        adopted_at=START + timedelta(seconds=begin) if served else None,
+        outcome=Outcome.READY if served else Outcome.CANCELLED,
+        receipt=Receipt(requested_at=ended, confirmed_at=ended) if ended else None,
+        closed_at=ended,
+    )
+
+
+def hours_of(instance: Instance, hours: str) -> Decimal:
+    """What its machine costs in so many hours."""
+    assert instance.machine is not None
+    return (instance.machine.usd_per_hour * Decimal(hours)).quantize(Decimal("0.01"))
+
+
+def rows(*attempts: Attempt, hours: float = 24) -> list[usage.Row]:
+    return usage.rows(attempts, START, START + timedelta(hours=hours))
+
+
+def test_a_machine_costs_its_rate_from_creation_until_it_is_proven_gone() -> None:
+    (row,) = rows(an_attempt(begin=600, end=4200))
+
+    assert (row.seconds, row.usd) == (Decimal(3600), Decimal("0.36"))
+
+
+def test_only_what_lies_within_the_range_counts() -> None:
+    (row,) = rows(an_attempt(begin=-7200, end=None), hours=2)
+
+    assert row.usd == Decimal("0.72")
+    assert rows(an_attempt(begin=-7200, end=-10)) == []
+
+
+def test_a_try_that_rented_nothing_has_no_row() -> None:
+    assert rows(replace(an_attempt(), created_at=None)) == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 200_000), st.integers(1, 200_000)), max_size=8), st.integers(1, 47))
+def test_days_add_up_to_the_whole_and_ranges_can_be_cut_anywhere(spans: list[tuple[int, int]], cut: int) -> None:
+    attempts = [an_attempt(n, begin, begin + lasted) for n, (begin, lasted) in enumerate(spans)]
+    until, middle = START + timedelta(hours=48), START + timedelta(hours=cut)
+    whole = usage.rows(attempts, START, until)
+    halves = usage.rows(attempts, START, middle) + usage.rows(attempts, middle, until)
+    rounding = Decimal("0.00001") * (len(spans) + 1)
+
+    assert abs(sum(u for _, u in usage.by_day(whole, START, until)) - usage.total(whole)) <= rounding
+    assert abs(usage.total(halves) - usage.total(whole)) <= rounding
+
+
+def test_a_reference_is_of_the_same_gpu_and_counts_every_gpu() -> None:
+    reference = reference_of("L4")
+    assert reference is not None
+    saved, unknown = usage.against_market(rows(an_attempt(rate="1.00", gpus=8)))
+
+    assert saved == reference.usd_per_gpu_hour * 8 - 1
+    assert unknown == set()
+    assert reference_of("L40") is None, "an L40 is no L4"
+    assert reference_of("H100 SXM") == reference_of("H100")
+
+
+def test_a_gpu_without_a_reference_saves_nothing_and_is_named() -> None:
+    odd = replace(an_attempt(), gpu_name="GTX 980")
+
+    assert usage.against_market(rows(odd)) == (Decimal(0), {"GTX 980"})
+
+
+def test_sleep_is_saved_at_the_rate_of_the_machine_before(world: World) -> None:
+    instance = world.hibernated(gpu_name="RTX 4090")
+    asleep_at, rate = world.clock.now(), instance.last_machine.usd_per_hour if instance.last_machine else Decimal(0)
+    world.clock.step(hours=10)
+
+    shown = flow.show(UsageQuery(since=asleep_at), world.user.id, world.deps)
+
+    assert shown.savings.asleep_usd == pytest.approx(rate * 10, abs=Decimal("0.01"))
+    assert shown.machines_usd == 0
+    assert shown.storage.bytes == 10
+
+
+def test_the_ledger_has_a_row_for_each_machine_winner_and_losers(world: World) -> None:
+    instance, _ = world.running()
+    world.clock.step(hours=2)
+    instances.destroy(instance.id, 0, world.user.id, world.deps)
+    world.settle(instance.id)
+
+    ledger = flow.ledger(UsageQuery(), world.user.id, world.deps)
+
+    assert ledger.usd == sum((row.usd for row in ledger.rows), Decimal(0)) > Decimal("0.6")
+    assert sum(row.served for row in ledger.rows) == 1
+    assert all(row.end is not None for row in ledger.rows)
+
+
+def test_another_users_machines_are_not_mine(world: World) -> None:
+    world.running()
+
+    assert flow.ledger(UsageQuery(), "u-other", world.deps).rows == []
+    with pytest.raises(errors.NotFound):
+        flow.show(UsageQuery(instance="i-unknown"), world.user.id, world.deps)
+
+
+def test_a_range_backwards_or_endless_is_refused(world: World) -> None:
+    now = world.clock.now()
+    for since, until in ((now, now - timedelta(days=1)), (now - timedelta(days=500), now)):
+        with pytest.raises(errors.InvalidRequest):
+            flow.show(UsageQuery(since=since, until=until), world.user.id, world.deps)
+
+
+def test_a_used_up_budget_hibernates_what_runs_and_refuses_what_is_new(world: World) -> None:
+    instance, agent = world.running()
+    flow.set_budget(BudgetBody(usd_per_month=hours_of(instance, "3.5")), world.user.id, world.deps)
+    world.clock.step(hours=2)
+    agent.beat()
+    assert budgets(world.deps).changed == 0, "below 80 % nothing happens"
+
+    world.clock.step(hours=1)
+    agent.beat()
+    budgets(world.deps)
+    assert world.instance(instance.id).state is State.RUNNING, "a warning stops nothing"
+
+    world.clock.step(hours=1)
+    agent.beat()
+    budgets(world.deps)
+    assert world.instance(instance.id).state is State.HIBERNATING
+    agent.take_snapshot()
+    world.settle(instance.id)
+    assert world.instance(instance.id).state is State.HIBERNATED
+
+    with pytest.raises(errors.BudgetReached, match="budget"):
+        instances.wake(instance.id, 0, world.user.id, world.deps)
+    with pytest.raises(errors.BudgetReached):
+        world.provision()
+
+    flow.set_budget(BudgetBody(usd_per_month=Decimal(100)), world.user.id, world.deps)
+    assert instances.wake(instance.id, 0, world.user.id, world.deps).state is State.WAKING
+
+
+def test_each_level_is_told_once_a_month(world: World) -> None:
+    instance, agent = world.running()
+    flow.set_budget(BudgetBody(usd_per_month=hours_of(instance, "3.5")), world.user.id, world.deps)
+    world.clock.step(hours=3)
+    agent.beat()
+    for _ in range(3):
+        budgets(world.deps)
+
+    told = world.deps.records.all(Event, EVENTS_OF_INSTANCE, {"instance_id": instance.id})
+    assert [e.kind for e in told if e.kind.startswith("budget")] == ["budget_warning"]
+
+
+def test_no_budget_limits_nothing_and_one_can_be_taken_away(world: World) -> None:
+    assert flow.show_budget(world.user.id, world.deps).usd_per_month is None
+    flow.set_budget(BudgetBody(usd_per_month=Decimal(0)), world.user.id, world.deps)
+    with pytest.raises(errors.BudgetReached):
+        world.provision()
+    assert flow.set_budget(BudgetBody(usd_per_month=None), world.user.id, world.deps).usd_per_month is None
+    world.provision()
