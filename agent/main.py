@@ -37,7 +37,7 @@ def when(text: str | None) -> datetime | None:
 def probe(settings: Settings, api: Api, monitor: Monitor) -> dict[str, Any]:
     """What the machine is and can: GPUs, disk, download. What is wrong with it goes into `problems`."""
     problems: list[str] = []
-    gpus = monitor.now()
+    gpus = [] if settings.standby else monitor.now()
     until = time.monotonic() + 20
     while gpus is None and time.monotonic() < until:
         time.sleep(0.05)

@@ -192,6 +192,7 @@ class Orders:
             state=self._settings.state,
             hot=payload.get("hot", []),
             usable=usable,
+            exact=bool(payload.get("exact")),
         )
         return {"state": "done", "stage": "restored", "done_bytes": total, "total_bytes": total}
 

@@ -14,6 +14,8 @@ class Settings:
     token: str
     home: Path
     root: str | None
+    standby: bool = False
+    """A CPU machine that only follows snapshots until it takes over."""
     """Set by the local cloud only: absolute workspace paths lie below it."""
 
     @property
@@ -44,7 +46,13 @@ def load() -> Settings:
         raise SystemExit("dumont agent: DUMONT_URL and DUMONT_TOKEN are not set, and no earlier start left them")
     write_private(token_file, token)
     write_private(url_file, url)
-    return Settings(url=url, token=token, home=home, root=os.environ.get("DUMONT_ROOT"))
+    return Settings(
+        url=url,
+        token=token,
+        home=home,
+        root=os.environ.get("DUMONT_ROOT"),
+        standby=os.environ.get("DUMONT_ROLE") == "standby",
+    )
 
 
 def write_private(path: Path, text: str) -> None:

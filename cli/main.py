@@ -31,6 +31,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "offers": ("machines", "What could be rented now."),
     "machines": ("machines", "How machines have served; blocks; orphans."),
     "pool": ("machines", "Warm machines, handed out at once."),
+    "standby": ("standby", "CPU machines that take over when a host dies."),
+    "failover": ("standby", "Give an instance's machine up now."),
     "usage": ("usage", "What it cost, and what was saved."),
     "budget": ("usage", "What may be spent in a month."),
     "defaults": ("machines", "What new instances start with."),

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import timedelta
 
 from shared.deps import Deps
 from shared.domain.attempt import Attempt
 from shared.domain.event import Event
-from shared.domain.instance import ACTIONS, RESTING, Instance, State
+from shared.domain.instance import ACTIONS, RESTING, Failover, Instance, State
 from shared.domain.snapshot import Snapshot
 from shared.errors import NotFound
 from shared.store.shapes import EVENTS_OF_INSTANCE, INSTANCES_OF_USER, SNAPSHOTS_OF_INSTANCE
 from shared.wire import instances as wire
+from shared.wire.standby import FailoverView
 
 
 def owned(deps: Deps, instance_id: str, user_id: str) -> Instance:
@@ -49,9 +51,27 @@ def instance_view(instance: Instance, attempts: Sequence[Attempt] = ()) -> wire.
         strategy=instance.strategy,
         snapshot_every_s=instance.snapshot_every_s,
         on_loss=instance.on_loss,
+        has_standby=instance.standby is not None,
+        failover=failover_view(instance.failover),
         attempts=[attempt_view(a) for a in sorted(attempts, key=lambda a: a.opened_at)],
         can={str(action): instance.state in states for action, states in ACTIONS.items()},
     )
+
+
+def failover_view(failover: Failover | None) -> FailoverView | None:
+    if failover is None:
+        return None
+    served = failover.promoted_at or failover.back_at
+    return FailoverView(
+        **vars(failover),
+        rpo_s=_seconds(failover.heard_at - failover.snapshot_at) if failover.snapshot_at else None,
+        rto_s=_seconds(served - failover.detected_at) if served else None,
+        gpu_back_s=_seconds(failover.back_at - failover.detected_at) if failover.back_at else None,
+    )
+
+
+def _seconds(span: timedelta) -> float:
+    return round(max(0.0, span.total_seconds()), 3)
 
 
 def attempt_view(attempt: Attempt) -> wire.AttemptView:

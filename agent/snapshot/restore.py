@@ -131,6 +131,23 @@ class _Restore:
         _own(path, entry)
         os.utime(path, ns=(entry["t"], entry["t"]), follow_symlinks=False)
 
+    def remove_others(self) -> None:
+        """Whatever the workspace has and the snapshot has not."""
+        named = {self.path(entry["p"]) for entry in self._manifest.entries}
+        for root in self._roots:
+            for folder, folders, files in os.walk(root, topdown=False):
+                for name in files:
+                    if (path := os.path.join(folder, name)) not in named:
+                        os.unlink(path)
+                for name in folders:
+                    path = os.path.join(folder, name)
+                    if path in named:
+                        continue
+                    if os.path.islink(path):
+                        os.unlink(path)
+                    else:
+                        os.rmdir(path)
+
     def finish_folder(self, entry: dict[str, Any]) -> None:
         path = self.path(entry["p"])
         _own(path, entry)
@@ -167,8 +184,12 @@ def restore(
     state: Path,
     hot: Sequence[str],
     usable: Callable[[int, int], None],
+    exact: bool = False,
 ) -> int:
-    """Restore everything; how many bytes the workspace has. Raises SnapshotError or OSError (disk full)."""
+    """Restore everything; with `exact`, what the snapshot does not name is removed.
+
+    Returns how many bytes the workspace has. Raises SnapshotError or OSError (disk full).
+    """
     manifest = decode(lambda offset, length: transport.get(manifest_key, offset, length), key, manifest_key)
     work = _Restore(manifest, key, transport, place)
     transport.know([name for name, _ in manifest.packs])
@@ -207,6 +228,8 @@ def restore(
         done += sum(pool.map(work.big, rest))
     for entry in by_kind["h"]:
         work.special(entry)
+    if exact:
+        work.remove_others()
     for entry in sorted(by_kind["d"], key=lambda e: -len(e["p"])):
         work.finish_folder(entry)
     kept = {"snapshot_id": manifest.snapshot_id, "stats": work.stats}

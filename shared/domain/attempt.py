@@ -77,10 +77,16 @@ class Attempt:
     ssh_port: int | None = None
     address_at: datetime | None = None
     usd_disk_per_hour: Decimal = Decimal(0)
+    role: str = "gpu"
+    """`standby`: a CPU machine that follows the instance's snapshots and takes over when its machine is lost."""
     closed_at: datetime | None = None
     """When its machine was proven gone; what the ledger is ordered by."""
     expected_ready_s: float = 120.0
     """From its machine's history when it was opened."""
+
+    @property
+    def is_standby(self) -> bool:
+        return self.role == STANDBY
 
     @property
     def label(self) -> str:
@@ -131,6 +137,9 @@ class Attempt:
 
 
 LABEL_PREFIX = "dumont-"
+STANDBY = "standby"
+STANDBY_ROUND = 0
+"""Standbys race with nobody: instances' rounds begin at 1."""
 
 
 def attempt_of_label(label: str | None) -> str | None:

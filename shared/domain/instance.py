@@ -73,6 +73,7 @@ class Action(StrEnum):
     EXEC = "exec"
     KEEP_AWAKE = "keep_awake"
     SNAPSHOT = "snapshot"
+    FAIL_OVER = "fail_over"
     EDIT = "edit"
     DESTROY = "destroy"
 
@@ -80,9 +81,10 @@ class Action(StrEnum):
 ACTIONS: dict[Action, frozenset[State]] = {
     Action.WAKE: frozenset({State.HIBERNATED}),
     Action.HIBERNATE: frozenset({State.RUNNING}),
-    Action.EXEC: frozenset({State.RUNNING}),
+    Action.EXEC: frozenset({State.RUNNING, State.ON_STANDBY}),
     Action.KEEP_AWAKE: frozenset({State.RUNNING}),
     Action.SNAPSHOT: frozenset({State.RUNNING}),
+    Action.FAIL_OVER: frozenset({State.RUNNING}),
     Action.EDIT: frozenset(State) - {State.DESTROYING, State.DESTROYED},
     Action.DESTROY: frozenset(State) - {State.DESTROYED},
 }
@@ -160,6 +162,33 @@ class Idleness:
 
 
 @dataclass(frozen=True)
+class Standby:
+    """The CPU machine a user wants beside an instance."""
+
+    machine_type: str
+    zone: str
+    disk_gib: float
+    spot: bool
+    interval_s: float
+    """How often the instance is snapshotted while something changes; what a failover may lose."""
+    usd_per_hour: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True)
+class Failover:
+    """Measured moments of the newest failover."""
+
+    heard_at: datetime
+    """The lost machine's last sign of life."""
+    detected_at: datetime
+    snapshot_at: datetime | None = None
+    """When the snapshot that was taken over was begun: what came later is lost."""
+    promoted_at: datetime | None = None
+    gpu_found_at: datetime | None = None
+    back_at: datetime | None = None
+
+
+@dataclass(frozen=True)
 class Instance:
     id: str
     user_id: str
@@ -217,6 +246,21 @@ class Instance:
     """When the newest snapshot was begun."""
     on_loss: str = "wake"
     """`wake`: a lost machine is replaced at once from the newest snapshot; `hibernate`: it waits for its user."""
+    standby: Standby | None = None
+    standby_attempt_id: str | None = None
+    """The machine that follows, once its agent has registered."""
+    standby_snapshot_id: str | None = None
+    """What the standby holds, whole."""
+    standby_at: datetime | None = None
+    """When it held that."""
+    standby_order_id: str | None = None
+    standby_tries: int = 0
+    standby_not_before: datetime | None = None
+    give_up_why: str | None = None
+    """Set when a person gave its machine up; the next step fails over whatever the machine says."""
+    candidate_attempt_id: str | None = None
+    """While on standby: the GPU machine that is ready to take the files back."""
+    failover: Failover | None = None
     failovers: tuple[datetime, ...] = ()
     """When it failed over lately; limits the next."""
 
@@ -225,6 +269,10 @@ class Instance:
         if state not in NEXT[self.state]:
             raise IllegalTransition(f"instance {self.id} is {self.state}, cannot become {state}")
         return replace(self, state=state, entered_at=now)
+
+    def without_standby(self) -> Instance:
+        """What it knows once its standby machine is gone; that it wants one stays."""
+        return replace(self, standby_attempt_id=None, standby_snapshot_id=None, standby_at=None, standby_order_id=None)
 
     def require(self, action: Action) -> None:
         """Raises IllegalTransition when `action` is not possible in this state."""

@@ -21,7 +21,7 @@ from shared.domain.snapshot import Snapshot, read_head
 from shared.flows import keys
 from shared.flows.advance import advance
 from shared.flows.history import note
-from shared.flows.snapshot_orders import ORDERS_KEPT, prefix_of
+from shared.flows.snapshot_orders import ORDERS_KEPT, prefix_of, restore_order
 from shared.store.base import Delete, Store
 from shared.store.records import Records, Transaction
 from shared.store.shapes import ORDERS_PENDING
@@ -52,6 +52,8 @@ def same_gpu(wanted: str, reported: str) -> bool:
 
 def unfit(attempt: Attempt, body: wire.Register) -> str | None:
     """Why a machine that says it is ready is not what was rented."""
+    if attempt.is_standby:
+        return "; ".join(body.problems) or None
     if body.problems:
         return "; ".join(body.problems)
     if len(body.gpus) < attempt.gpu_count:
@@ -62,7 +64,7 @@ def unfit(attempt: Attempt, body: wire.Register) -> str | None:
 
 def register(body: wire.Register, agent: Attempt, deps: Deps) -> wire.Registered:
     """One batch adopts the first machine that is fit; every other is told to stop and its attempt ended."""
-    rivals = [a.id for a in deps.records.open_attempts(agent.instance_id) if a.id != agent.id]
+    rivals = [a.id for a in deps.records.open_attempts(agent.instance_id) if a.id != agent.id and not a.is_standby]
     user = deps.store.get("users", agent.user_id)
     ssh_keys = list(user.data.get("ssh_keys") or []) if user else []
     reason = unfit(agent, body)
@@ -73,24 +75,38 @@ def register(body: wire.Register, agent: Attempt, deps: Deps) -> wire.Registered
         if attempt.stage is Stage.ADOPTED:
             return None
         refusal = reason and f"unfit: {reason}"
-        if refusal is None and (
-            instance.state not in SEARCHING or instance.attempt_id is not None or attempt.round != instance.round
-        ):
+        if refusal is None and not _awaited(instance, attempt):
             refusal = "another machine was first"
         if refusal is not None:
             if attempt.wants_machine:
                 outcome = Outcome.FAILED if reason else Outcome.CANCELLED
                 tx.save(attempt.ending(outcome, refusal, tx.now))
-                note(tx, attempt, outcome, refusal)
+                if not attempt.is_standby:
+                    note(tx, attempt, outcome, refusal)
                 tx.save(replace(instance, pokes=instance.pokes + 1, next_action_at=tx.now))
                 tx.event(instance, "refused", f"machine on host {attempt.host_id}: {refusal}", "agent")
             return refusal
+        if attempt.is_standby:
+            tx.save(
+                replace(attempt, stage=Stage.ADOPTED, adopted_at=tx.now, outcome=Outcome.READY, next_action_at=None)
+            )
+            tx.save(replace(instance, standby_attempt_id=attempt.id, pokes=instance.pokes + 1, next_action_at=tx.now))
+            if ssh_keys:
+                tx.save(new_order(tx, instance, attempt.id, "keys", {"authorized_keys": ssh_keys}))
+            tx.event(instance, "standby_ready", f"the standby in {attempt.host_id} follows", "agent")
+            return None
         for rival_id in rivals:
             rival = tx.load(Attempt, rival_id)
             if rival.wants_machine:
                 tx.save(rival.ending(Outcome.CANCELLED, "another machine was first", tx.now))
         tx.save(replace(attempt, stage=Stage.ADOPTED, adopted_at=tx.now, outcome=Outcome.READY, next_action_at=None))
         note(tx, attempt, Outcome.READY, disk_mb_s=body.disk_write_mb_s, down_mb_s=body.download_mb_s)
+        if instance.state is State.ON_STANDBY:
+            tx.save(replace(instance, candidate_attempt_id=attempt.id, pokes=instance.pokes + 1, next_action_at=tx.now))
+            tx.event(instance, "gpu_found", f"{attempt.gpu_name} on host {attempt.host_id} was first", "agent")
+            if ssh_keys:
+                tx.save(new_order(tx, instance, attempt.id, "keys", {"authorized_keys": ssh_keys}))
+            return None
         _adopt(tx, instance, attempt, body.ready_at, ssh_keys)
         return None
 
@@ -100,6 +116,17 @@ def register(body: wire.Register, agent: Attempt, deps: Deps) -> wire.Registered
     instance = deps.records.load(Instance, agent.instance_id)
     attempt = deps.records.load(Attempt, agent.id)
     return wire.Registered(adopted=True, settings=_settings(deps, instance, attempt), orders=_orders(deps, attempt))
+
+
+def _awaited(instance: Instance, attempt: Attempt) -> bool:
+    """Whether the instance still looks for a machine of this attempt's kind."""
+    if attempt.is_standby:
+        return instance.standby is not None and instance.standby_attempt_id is None
+    if attempt.round != instance.round:
+        return False
+    if instance.state is State.ON_STANDBY:
+        return instance.candidate_attempt_id is None
+    return instance.state in SEARCHING and instance.attempt_id is None
 
 
 def _adopt(tx: Transaction, instance: Instance, attempt: Attempt, ready_at: datetime, ssh_keys: list[str]) -> None:
@@ -136,20 +163,7 @@ def _adopt(tx: Transaction, instance: Instance, attempt: Attempt, ready_at: date
         tx.save(new_order(tx, instance, attempt.id, "keys", {"authorized_keys": ssh_keys}))
     if instance.state in (State.WAKING, State.FAILING_OVER) and instance.snapshot_id is not None:
         snapshot = tx.load(Snapshot, instance.snapshot_id)
-        order = new_order(
-            tx,
-            instance,
-            attempt.id,
-            "restore",
-            {
-                "snapshot_id": snapshot.id,
-                "manifest_key": snapshot.manifest_key,
-                "workspace": list(instance.spec.workspace),
-                "hot": [],
-                "max_connections": 8,
-            },
-        )
-        tx.save(order)
+        order = restore_order(tx, instance, snapshot, attempt.id)
         instance = replace(instance, order_id=order.id, restoring=True)
     else:
         instance = _set_up_or_run(tx, instance, attempt.id)
@@ -177,6 +191,10 @@ def _run(tx: Transaction, instance: Instance) -> Instance:
         next_action_at=tx.now,
         reserved_until=None,
         clocks=replace(instance.clocks, usable_at=tx.now, restored_at=instance.clocks.restored_at or done_at),
+        failover=replace(instance.failover, back_at=tx.now)
+        if instance.failover and instance.failover.back_at is None
+        else instance.failover,
+        failure=None if instance.state is State.FAILING_OVER else instance.failure,
     )
 
 
@@ -227,7 +245,10 @@ def heartbeat(body: wire.Heartbeat, agent: Attempt, deps: Deps) -> wire.Heartbea
     _keep_pulse(deps, agent, body, now)
     # A machine's clock may be wrong: only the span is taken from it.
     idle_since = now - (body.at - body.idle_since) if body.idle_since else None
-    if _idleness_moved(instance, idle_since, body.why):
+    if agent.id != instance.attempt_id or agent.is_standby:
+        # A follower's rest says nothing about the instance's work.
+        idle_since = None
+    elif _idleness_moved(instance, idle_since, body.why):
         instance = deps.records.transact(lambda tx: _note_idleness(tx, agent.instance_id, idle_since, body.why))
     elif instance.failure and instance.failure.startswith("the machine has been silent"):
         instance = deps.records.transact(lambda tx: _heard_again(tx, agent.instance_id))
@@ -357,6 +378,8 @@ def commit_snapshot(body: wire.SnapshotCommit, agent: Attempt, deps: Deps) -> wi
     def settle(tx: Transaction) -> None:
         fresh = tx.load(Snapshot, snapshot.id)
         order = tx.load(Order, fresh.order_id)
+        if order.attempt_id != agent.id:
+            raise errors.Forbidden("this snapshot was ordered from another machine")
         instance = tx.load(Instance, fresh.instance_id)
         if not tx.load(Attempt, agent.id).wants_machine:
             raise errors.Unauthenticated("this machine is no longer wanted", **STOP)
@@ -462,6 +485,8 @@ def result(body: wire.OrderResult, agent: Attempt, deps: Deps) -> Done:
 
 def _after(tx: Transaction, instance: Instance, before: Order, order: Order) -> Instance:
     """What an order's progress means for its instance."""
+    if order.payload.get("follow"):
+        return _after_follow(tx, instance, order)
     if instance.attempt_id != order.attempt_id:
         return instance
     if order.kind == "snapshot" and order.state == "failed":
@@ -482,6 +507,18 @@ def _after(tx: Transaction, instance: Instance, before: Order, order: Order) -> 
             instance = _run(tx, instance)
         return instance if good else replace(instance, failure=words)
     return instance
+
+
+def _after_follow(tx: Transaction, instance: Instance, order: Order) -> Instance:
+    """The standby holds a snapshot only once all of it is there."""
+    if order.attempt_id != instance.standby_attempt_id or not order.ended:
+        return instance
+    if order.state == "failed":
+        tx.event(instance, "standby_behind", f"the standby could not follow: {order.error}", "agent")
+        return replace(instance, pokes=instance.pokes + 1)
+    if instance.standby_snapshot_id is None:
+        tx.event(instance, "standby_holds", "the standby holds every file of the newest snapshot", "agent")
+    return replace(instance, standby_snapshot_id=str(order.payload["snapshot_id"]), standby_at=tx.now)
 
 
 def _after_restore(tx: Transaction, instance: Instance, before: Order, order: Order) -> Instance:

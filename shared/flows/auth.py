@@ -358,7 +358,8 @@ def set_ssh_keys(body: SshKeysBody, user: User, deps: Deps) -> SshKeysView:
 def _order_keys(tx: Transaction, instance_id: str, ssh_keys: list[str]) -> None:
     instance = tx.load(Instance, instance_id)
     if instance.attempt_id is not None:
-        tx.save(new_order(tx, instance, instance.attempt_id, "keys", {"authorized_keys": ssh_keys}))
+        for attempt_id in {instance.attempt_id, instance.standby_attempt_id} - {None}:
+            tx.save(new_order(tx, instance, str(attempt_id), "keys", {"authorized_keys": ssh_keys}))
 
 
 # Defaults ------------------------------------------------------------------------------------------------------------

@@ -19,6 +19,31 @@ def prefix_of(instance_id: str) -> str:
     return f"instances/{instance_id}/"
 
 
+def restore_order(
+    tx: Transaction, instance: Instance, snapshot: Snapshot, attempt_id: str, *, follow: bool = False
+) -> Order:
+    """The record of a restore; saved with the transaction. `follow`: a standby's, which also removes what is gone."""
+    order = Order(
+        id=f"o-{uuid.uuid4().hex[:16]}",
+        instance_id=instance.id,
+        attempt_id=attempt_id,
+        kind="restore",
+        payload={
+            "snapshot_id": snapshot.id,
+            "manifest_key": snapshot.manifest_key,
+            "workspace": list(instance.spec.workspace),
+            "hot": [],
+            "max_connections": 8,
+            "exact": follow,
+            "follow": follow,
+        },
+        created_at=tx.now,
+        expires_at=tx.now + ORDERS_KEPT,
+    )
+    tx.save(order)
+    return order
+
+
 def order_snapshot(tx: Transaction, instance: Instance, attempt: Attempt, *, final: bool, quiet: bool = False) -> Order:
     """The records of one snapshot to be taken; saved with the transaction. `quiet`: only when something has changed."""
     snapshot_id = f"s-{uuid.uuid4().hex[:16]}"

@@ -48,6 +48,8 @@ class Features:
     can_stop: bool = False
     sells_spot: bool = False
     bills_while_loading: bool = True
+    sells_cpu: bool = False
+    """Offers machines without a GPU to a need of none: standbys run there."""
     runs_images: bool = True
     """False: machines run the provider's own system, not the user's container image."""
 

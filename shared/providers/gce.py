@@ -83,7 +83,7 @@ def connect(project: str, zones: Sequence[str], url: str | None = None) -> Gce:
 
 class Gce:
     name = "gce"
-    features = Features(can_stop=True, sells_spot=True, bills_while_loading=True, runs_images=False)
+    features = Features(can_stop=True, sells_spot=True, bills_while_loading=True, sells_cpu=True, runs_images=False)
 
     def __init__(
         self, project: str, zones: Sequence[str], instances: compute_v1.InstancesClient,

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from shared.wire.base import Body, PageQuery, Query, View
+from shared.wire.standby import FailoverView
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Path = Annotated[str, StringConstraints(pattern=r"^/[^\x00]*$", max_length=1000)]
@@ -188,6 +189,9 @@ class InstanceView(View):
     strategy: str
     snapshot_every_s: float
     on_loss: str
+    has_standby: bool
+    failover: FailoverView | None
+    """The newest, measured."""
     attempts: list[AttemptView] = Field(default_factory=list)
     """Of the newest round, and every one whose machine is not proven gone; empty in lists."""
     can: dict[str, bool]

@@ -11,6 +11,8 @@ export const addTagTypes = [
   "machines",
   "market",
   "pools",
+  "standby",
+  "failover",
   "usage",
 ] as const;
 const injectedRtkApi = api
@@ -339,6 +341,39 @@ const injectedRtkApi = api
         }),
         invalidatesTags: ["pools"],
       }),
+      listStandbys: build.query<ListStandbysApiResponse, ListStandbysApiArg>({
+        query: () => ({ url: `/standby` }),
+        providesTags: ["standby"],
+      }),
+      putStandby: build.mutation<PutStandbyApiResponse, PutStandbyApiArg>({
+        query: (queryArg) => ({
+          url: `/standby`,
+          method: "POST",
+          body: queryArg.standbyBody,
+        }),
+        invalidatesTags: ["standby"],
+      }),
+      failOver: build.mutation<FailOverApiResponse, FailOverApiArg>({
+        query: (queryArg) => ({
+          url: `/standby/failover`,
+          method: "POST",
+          body: queryArg.failoverBody,
+          params: {
+            wait: queryArg.wait,
+          },
+        }),
+        invalidatesTags: ["failover"],
+      }),
+      deleteStandby: build.mutation<
+        DeleteStandbyApiResponse,
+        DeleteStandbyApiArg
+      >({
+        query: (queryArg) => ({
+          url: `/standby/${queryArg.instance}`,
+          method: "DELETE",
+        }),
+        invalidatesTags: ["standby"],
+      }),
       showUsage: build.query<ShowUsageApiResponse, ShowUsageApiArg>({
         query: (queryArg) => ({
           url: `/usage`,
@@ -659,6 +694,37 @@ export type DeletePoolApiResponse =
 export type DeletePoolApiArg = {
   pool: string;
 };
+export type ListStandbysApiResponse =
+  /** status 200 CPU standbys and how far behind they are */ {
+    success: true;
+    data: StandbyList;
+  };
+export type ListStandbysApiArg = void;
+export type PutStandbyApiResponse =
+  /** status 200 Give an instance a standby, or see what it would cost */ {
+    success: true;
+    data: StandbyView;
+  };
+export type PutStandbyApiArg = {
+  standbyBody: StandbyBody;
+};
+export type FailOverApiResponse =
+  /** status 200 Give an instance's machine up now */ {
+    success: true;
+    data: InstanceView;
+  };
+export type FailOverApiArg = {
+  wait?: number;
+  failoverBody: FailoverBody;
+};
+export type DeleteStandbyApiResponse =
+  /** status 200 End an instance's standby */ {
+    success: true;
+    data: Done;
+  };
+export type DeleteStandbyApiArg = {
+  instance: string;
+};
 export type ShowUsageApiResponse =
   /** status 200 What it cost, and what was saved */ {
     success: true;
@@ -785,6 +851,17 @@ export type ClocksView = {
   restored_at: string | null;
   ready_reported_at: string | null;
 };
+export type FailoverView = {
+  heard_at: string;
+  detected_at: string;
+  snapshot_at: string | null;
+  promoted_at: string | null;
+  gpu_found_at: string | null;
+  back_at: string | null;
+  rpo_s: number | null;
+  rto_s: number | null;
+  gpu_back_s: number | null;
+};
 export type ReceiptView = {
   requested_at: string;
   confirmed_at: string | null;
@@ -842,6 +919,8 @@ export type InstanceView = {
   strategy: string;
   snapshot_every_s: number;
   on_loss: string;
+  has_standby: boolean;
+  failover: FailoverView | null;
   attempts?: AttemptView[];
   can: {
     [key: string]: boolean;
@@ -1080,6 +1159,40 @@ export type PoolBody = {
   target?: number;
   max_age_s?: number;
 };
+export type StandbyView = {
+  instance_id: string;
+  instance_name: string;
+  instance_state: string;
+  machine_type: string;
+  zone: string;
+  disk_gib: number;
+  spot: boolean;
+  interval_s: number;
+  usd_per_hour: string;
+  usd_per_month: string;
+  phase: string;
+  machine_id: string | null;
+  holds_snapshot_id: string | null;
+  held_at: string | null;
+  lag_s: number | null;
+  lag_bytes: number | null;
+};
+export type StandbyList = {
+  standbys: StandbyView[];
+};
+export type StandbyBody = {
+  instance: string;
+  machine_type?: string;
+  zone?: string | null;
+  disk_gib?: number | null;
+  spot?: boolean;
+  interval_s?: number;
+  preview?: boolean;
+};
+export type FailoverBody = {
+  instance: string;
+  why?: string;
+};
 export type StorageView = {
   usd: string;
   bytes: number;
@@ -1200,6 +1313,10 @@ export const {
   useListPoolsQuery,
   usePutPoolMutation,
   useDeletePoolMutation,
+  useListStandbysQuery,
+  usePutStandbyMutation,
+  useFailOverMutation,
+  useDeleteStandbyMutation,
   useShowUsageQuery,
   useShowBudgetQuery,
   useSetBudgetMutation,

@@ -16,9 +16,10 @@ export const MEANING: Record<State, string> = {
 export const ACTIONS = {
   wake: ["hibernated"],
   hibernate: ["running"],
-  exec: ["running"],
+  exec: ["running", "on_standby"],
   keep_awake: ["running"],
   snapshot: ["running"],
+  fail_over: ["running"],
   edit: ["provisioning", "running", "hibernating", "hibernated", "waking", "failing_over", "on_standby", "failed"],
   destroy: ["provisioning", "running", "hibernating", "hibernated", "waking", "failing_over", "on_standby", "destroying", "failed"],
 } as const satisfies Record<string, readonly State[]>;

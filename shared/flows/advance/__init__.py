@@ -14,7 +14,17 @@ from datetime import datetime, timedelta
 from shared import errors, leases
 from shared.deps import Deps
 from shared.domain.instance import RESTING, Instance, State
-from shared.flows.advance import destroying, failing_over, hibernating, provisioning, running, settle, waking
+from shared.flows.advance import (
+    destroying,
+    failing_over,
+    hibernating,
+    on_standby,
+    provisioning,
+    running,
+    settle,
+    standby,
+    waking,
+)
 from shared.flows.advance.step import AGAIN, Moved, Next, Step
 from shared.leases import Held
 
@@ -24,6 +34,7 @@ STEPS: dict[State, Callable[[Step], Next]] = {
     State.RUNNING: running.step,
     State.HIBERNATING: hibernating.step,
     State.FAILING_OVER: failing_over.step,
+    State.ON_STANDBY: on_standby.step,
     State.DESTROYING: destroying.step,
 }
 """States without a row have nothing to do but to settle what their attempts left."""
@@ -52,6 +63,9 @@ def _once(deps: Deps, instance_id: str, held: Held, actor: str) -> Next:
         settled = settle.settle(step)
         if settled is AGAIN:
             return AGAIN
+        kept = standby.keep(step)
+        if kept is AGAIN:
+            return AGAIN
         follow = STEPS.get(instance.state)
         wanted = follow(step) if follow else None
     except Moved:
@@ -64,7 +78,7 @@ def _once(deps: Deps, instance_id: str, held: Held, actor: str) -> Next:
         return deps.clock.now() + timedelta(seconds=5 * deps.settings.time_scale)
     if wanted is AGAIN:
         return AGAIN
-    times = [at for at in (settled, wanted) if isinstance(at, datetime)]
+    times = [at for at in (settled, kept, wanted) if isinstance(at, datetime)]
     return min(times) if times else None
 
 

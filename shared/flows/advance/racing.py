@@ -104,14 +104,14 @@ def race(step: Step) -> Next | Exhausted:
     unasked = [a for a in alive if a.stage is Stage.OPEN and a.asked_at is None]
     for attempt in unasked:
         if attempt.next_action_at is None or attempt.next_action_at <= step.now:
-            return _ask(step, attempt)
+            return ask(step, attempt)
     strategy = STRATEGIES.get(instance.strategy, STRATEGIES["race"])
     situation = _situation(step, alive)
     if strategy.wanted(situation) and not unasked:
         # One at a time: the provider's pace decides how fast creates go out, and offers are freshest that way.
         opened = _open(step, alive, strategy, situation)
         if isinstance(opened, Attempt):
-            return _ask(step, opened)
+            return ask(step, opened)
         if not alive:
             return opened
     elif not alive:
@@ -204,7 +204,8 @@ def _open(step: Step, alive: Sequence[Attempt], strategy: Strategy, situation: S
             opened_at=tx.now,
             expected_ready_s=expected,
         )
-        if fresh.attempt_id is not None:
+        # On standby the CPU machine serves while a GPU is searched.
+        if fresh.attempt_id not in (None, fresh.standby_attempt_id) or fresh.candidate_attempt_id is not None:
             raise Moved(f"instance {fresh.id} has a machine")
         tx.save(attempt)
         tx.save(replace(fresh, opened=fresh.opened + 1, last_provider=offer.provider))
@@ -213,21 +214,28 @@ def _open(step: Step, alive: Sequence[Attempt], strategy: Strategy, situation: S
     return step.change(write_down)
 
 
+def _disk_gib(step: Step, attempt: Attempt) -> float:
+    standby = step.instance.standby
+    return standby.disk_gib if attempt.is_standby and standby else step.instance.need.disk_gib
+
+
 def _spec(step: Step, attempt: Attempt) -> MachineSpec:
     instance, settings = step.instance, step.deps.settings
     env = dict(instance.spec.env)
     env["DUMONT_URL"] = settings.public_url.rstrip("/")
+    if attempt.is_standby:
+        env["DUMONT_ROLE"] = attempt.role
     env["DUMONT_TOKEN"] = f"{attempt.id}.{keys.agent_secret(settings, attempt.id)}"
     return MachineSpec(
         image=instance.spec.image,
-        disk_gib=instance.need.disk_gib,
+        disk_gib=_disk_gib(step, attempt),
         onstart=ONSTART,
         env=env,
         ports=instance.spec.ports,
     )
 
 
-def _ask(step: Step, attempt: Attempt) -> Next:
+def ask(step: Step, attempt: Attempt) -> Next:
     """Send the create. Whatever happens after `asked_at` is on record is found again by the attempt's label."""
 
     def asking(fresh: Attempt, now: datetime) -> Attempt:
@@ -245,7 +253,7 @@ def _ask(step: Step, attempt: Attempt) -> Next:
         gpu_count=attempt.gpu_count,
         vram_gb=0.0,
         usd_per_hour=attempt.usd_per_hour,
-        disk_gib=step.instance.need.disk_gib,
+        disk_gib=_disk_gib(step, attempt),
         reliability=0.0,
         region=attempt.region,
         usd_disk_per_hour=attempt.usd_disk_per_hour,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from shared import errors
 from shared.domain.attempt import Attempt, Outcome
-from shared.domain.instance import Clocks, Instance, State
+from shared.domain.instance import Clocks, Failover, Instance, State
 from shared.domain.order import Order, Pulse
+from shared.domain.snapshot import Snapshot
 from shared.flows.advance.step import AGAIN, Next, Step
 from shared.flows.snapshot_orders import order_snapshot
 from shared.providers.base import MachineStatus, RentedMachine
@@ -22,6 +24,8 @@ def step(step: Step) -> Next:
     attempt = next((a for a in step.attempts if a.id == instance.attempt_id), None)
     if attempt is None:
         return lost(step, None, "its machine is gone")
+    if instance.give_up_why is not None:
+        return lost(step, attempt, instance.give_up_why, asked=True)
     if _may_sleep(instance, step.now):
         step.enter(
             State.HIBERNATING,
@@ -39,29 +43,43 @@ def step(step: Step) -> Next:
         due.append(_address(step, attempt))
         if due[1] is AGAIN:
             return AGAIN
-    if instance.snapshot_every_s:
-        due.append(_periodic(step, attempt))
-        if due[-1] is AGAIN:
-            return AGAIN
+    due.append(periodic(step, attempt))
+    if due[-1] is AGAIN:
+        return AGAIN
     if instance.hibernate_at is not None:
         due.append(max(instance.hibernate_at, instance.keep_awake_until or instance.hibernate_at))
     return min(at for at in due if isinstance(at, datetime))
 
 
-def _periodic(step: Step, attempt: Attempt) -> Next:
+def snapshot_every_s(instance: Instance) -> float:
+    """The shorter of what the user asked for and what its standby needs; 0 is never."""
+    wanted = [instance.snapshot_every_s]
+    if instance.standby is not None:
+        wanted.append(instance.standby.interval_s)
+    return min((s for s in wanted if s > 0), default=0.0)
+
+
+def look_at(step: Step) -> datetime:
+    return step.now + timedelta(seconds=step.deps.settings.silence_after_s)
+
+
+def periodic(step: Step, attempt: Attempt) -> Next:
     """A snapshot every so often; the agent leaves it when nothing has changed."""
     instance = step.instance
+    every_s = snapshot_every_s(instance)
+    if every_s == 0:
+        return None
     order = step.deps.records.find(Order, instance.order_id) if instance.order_id else None
     if order is not None and not order.ended:
-        return step.now + timedelta(seconds=max(30.0, instance.snapshot_every_s))
+        return step.now + timedelta(seconds=max(30.0, every_s))
     if instance.restoring:
         return step.after(30)
-    at = (instance.snapshot_at or instance.entered_at) + timedelta(seconds=instance.snapshot_every_s)
+    at = (instance.snapshot_at or instance.entered_at) + timedelta(seconds=every_s)
     if step.now < at:
         return at
 
     def place(tx: Transaction, fresh: Instance) -> None:
-        placed = order_snapshot(tx, fresh, attempt, final=False, quiet=True)
+        placed = order_snapshot(tx, fresh, attempt, final=False, quiet=fresh.snapshot_id is not None)
         tx.save(replace(fresh, order_id=placed.id, snapshot_at=tx.now))
 
     step.change(place)
@@ -132,6 +150,24 @@ def _checkup(step: Step, attempt: Attempt) -> Next:
     return step.now + silence
 
 
+def without_machine(instance: Instance, now: datetime) -> dict[str, Any]:
+    """What changes in an instance whose machine is lost and replaced."""
+    return {
+        "round": instance.round + 1,
+        "opened": 0,
+        "attempt_id": None,
+        "machine": None,
+        "order_id": None,
+        "candidate_attempt_id": None,
+        "give_up_why": None,
+        "hibernate_at": None,
+        "hibernate_not_before": None,
+        "restoring": False,
+        "clocks": Clocks(asked_at=now),
+        "failovers": (*(at for at in instance.failovers if now - at < timedelta(days=1)), now),
+    }
+
+
 def _fail_over(step: Step, why: str) -> Next:
     """Wake elsewhere from the newest verified snapshot, without being asked."""
     instance = step.instance
@@ -141,27 +177,50 @@ def _fail_over(step: Step, why: str) -> Next:
         "failing_over",
         message,
         failure=message,
-        round=instance.round + 1,
-        opened=0,
-        attempt_id=None,
         last_machine=instance.machine,
         last_host_id=None,
-        machine=None,
-        order_id=None,
-        hibernate_at=None,
-        restoring=False,
-        clocks=Clocks(asked_at=step.now),
-        failovers=(*(at for at in instance.failovers if step.now - at < timedelta(days=1)), step.now),
+        **without_machine(instance, step.now),
     )
     return AGAIN
 
 
-def lost(step: Step, attempt: Attempt | None, why: str) -> Next:
-    """The machine is proven gone: what remains is the newest verified snapshot."""
+def _to_standby(step: Step, attempt: Attempt | None, why: str) -> Next:
+    """The machine is fenced first: its token is void before anything else may write as this instance."""
     instance = step.instance
+    pulse = step.deps.records.find(Pulse, attempt.id) if attempt else None
+    held = step.deps.records.find(Snapshot, instance.snapshot_id) if instance.snapshot_id else None
     if attempt is not None:
         step.end_attempt(attempt, Outcome.LOST, why)
-    if instance.snapshot_id is not None and instance.state is State.RUNNING and instance.may_fail_over(step.now):
+    message = f"{why}; its standby takes over"
+    step.enter(
+        State.FAILING_OVER,
+        "failing_over",
+        message,
+        failure=message,
+        last_machine=instance.machine,
+        last_host_id=None,
+        failover=Failover(
+            heard_at=pulse.at if pulse else step.now,
+            detected_at=step.now,
+            snapshot_at=held.created_at if held else None,
+        ),
+        **without_machine(instance, step.now),
+    )
+    return AGAIN
+
+
+def lost(step: Step, attempt: Attempt | None, why: str, *, asked: bool = False) -> Next:
+    """The machine is proven gone, or given up: what remains is the newest verified snapshot.
+
+    A person who asks is not held to the limits of what happens by itself.
+    """
+    instance = step.instance
+    again = instance.snapshot_id is not None and (asked or instance.may_fail_over(step.now))
+    if instance.state is State.RUNNING and again and instance.standby_attempt_id is not None:
+        return _to_standby(step, attempt, why)
+    if attempt is not None:
+        step.end_attempt(attempt, Outcome.LOST, why)
+    if again and instance.state in (State.RUNNING, State.ON_STANDBY):
         return _fail_over(step, why)
     if instance.snapshot_id is not None:
         message = f"{why}; hibernated with snapshot {instance.snapshot_id}, later changes are lost"
@@ -179,5 +238,6 @@ def lost(step: Step, attempt: Attempt | None, why: str) -> Next:
         order_id=None,
         hibernate_at=None,
         restoring=False,
+        give_up_why=None,
     )
     return AGAIN

@@ -88,12 +88,12 @@ class Step:
                 return
             instance = tx.load(Instance, attempt.instance_id)
             tx.save(ended)
-            if outcome in (Outcome.FAILED, Outcome.LOST):
+            if outcome in (Outcome.FAILED, Outcome.LOST) and not attempt.is_standby:
                 note(tx, ended, outcome, why, was_ready=fresh.outcome is Outcome.READY)
             tx.event(
                 instance,
                 "attempt_ended",
-                f"{attempt.gpu_name} on host {attempt.host_id}: {why}",
+                f"{'standby' if attempt.is_standby else attempt.gpu_name} on host {attempt.host_id}: {why}",
                 self.actor,
                 attempt_id=attempt.id,
                 outcome=str(outcome),

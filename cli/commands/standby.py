@@ -1,0 +1,90 @@
+"""standby, failover: a CPU machine that already holds the files when the GPU's host dies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from cli.context import as_json, client, find
+from cli.render import Duration, money, out, span, table
+
+
+@click.group()
+def standby() -> None:
+    """CPU machines that follow an instance and take over when its host dies."""
+
+
+@standby.command("ls")
+def standby_ls() -> None:
+    """List your standbys with how far behind they are."""
+    found = client().get("/standby")
+    if as_json():
+        out(found)
+        return
+    rows = [
+        [
+            one["instance_name"],
+            one["instance_state"],
+            one["phase"],
+            f"{one['machine_type']}{' spot' if one['spot'] else ''}, {one['zone']}",
+            f"${float(one['usd_per_month']):.2f}",
+            span(one["interval_s"]),
+            "-" if one["lag_s"] is None else span(one["lag_s"]),
+        ]
+        for one in found["standbys"]
+    ]
+    table(rows, ["INSTANCE", "STATE", "STANDBY", "MACHINE", "A MONTH", "EVERY", "BEHIND"])
+
+
+@standby.command("add")
+@click.argument("instance")
+@click.option("--type", "machine_type", default="e2-small", show_default=True, help="Compute Engine machine type.")
+@click.option("--zone", help="Else one in the GPU's country.")
+@click.option("--disk", type=float, help="GiB; else as the instance has.")
+@click.option("--spot/--standard", default=True, show_default=True)
+@click.option("--every", type=Duration(), default="30s", show_default=True, help="Snapshot so often: what may be lost.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def standby_add(instance: str, machine_type: str, zone: str | None, disk: float | None, **given: Any) -> None:
+    """Give a running instance a standby."""
+    api = client()
+    body = {
+        "instance": find(api, instance)["id"],
+        "machine_type": machine_type,
+        "zone": zone,
+        "disk_gib": disk,
+        "spot": given["spot"],
+        "interval_s": given["every"],
+    }
+    if not given["yes"] and not as_json():
+        seen = api.call("POST", "/standby", {**body, "preview": True})
+        click.confirm(
+            f"{seen['machine_type']} in {seen['zone']}, {seen['disk_gib']:g} GiB, {money(seen['usd_per_hour'])}, "
+            f"${float(seen['usd_per_month']):.2f} a month. Make it?",
+            abort=True,
+        )
+    made = api.call("POST", "/standby", body)
+    out(made) if as_json() else click.echo(f"{made['instance_name']} gets a standby; `dumont standby ls` shows it fill")
+
+
+@standby.command("rm")
+@click.argument("instance")
+def standby_rm(instance: str) -> None:
+    """End an instance's standby."""
+    api = client()
+    done = api.call("DELETE", f"/standby/{find(api, instance)['id']}")
+    out(done) if as_json() else click.echo("the standby is let go")
+
+
+@click.command()
+@click.argument("instance")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--wait/--no-wait", default=True, show_default=True)
+def failover(instance: str, yes: bool, wait: bool) -> None:
+    """Give an instance's machine up now: its standby takes over, or it wakes elsewhere."""
+    api = client()
+    one = find(api, instance)
+    if not yes and not as_json():
+        click.confirm("What changed since its newest snapshot is lost. Go on?", abort=True)
+    found = api.call("POST", f"/standby/failover?wait={25 if wait else 0}", {"instance": one["id"]})
+    out(found) if as_json() else click.echo(f"{found['name']} is {found['state'].replace('_', ' ')}")

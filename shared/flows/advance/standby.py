@@ -1,0 +1,199 @@
+"""An instance's CPU standby: made while the instance runs, remade when it is lost, following every verified snapshot.
+
+The standby's agent restores each snapshot over the one before and fixes only what differs. Nobody is given the machine
+before it is promoted, and it is promoted only when it holds a snapshot whole: half a snapshot is never seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from shared import errors
+from shared.domain.attempt import STANDBY, STANDBY_ROUND, Attempt, Outcome, Stage
+from shared.domain.instance import Instance, Standby, State
+from shared.domain.offer import Need, Offer
+from shared.domain.order import Order, Pulse
+from shared.domain.snapshot import Snapshot
+from shared.flows import keys
+from shared.flows.advance.racing import ask
+from shared.flows.advance.step import AGAIN, Next, Step
+from shared.flows.snapshot_orders import restore_order
+from shared.providers.base import MachineStatus, Provider
+from shared.store.records import Transaction
+
+KEPT_IN = frozenset({State.RUNNING, State.HIBERNATING, State.WAKING, State.FAILING_OVER, State.ON_STANDBY})
+AGAIN_AFTER_S = 60.0
+"""Between two tries to make one."""
+FOLLOW_RETRY_S = 10.0
+
+
+def standby_offers(provider: Provider, disk_gib: float, spot: bool) -> list[Offer]:
+    """CPU machines that can be standbys. `offer_id` is ZONE/MACHINE_TYPE[/spot]."""
+    return [o for o in provider.offers(Need(gpu_count=0, disk_gib=disk_gib, interruptible=spot)) if o.gpu_count == 0]
+
+
+def machine_type(offer: Offer) -> str:
+    return offer.machine_id.partition("/")[2]
+
+
+def zone(offer: Offer) -> str:
+    return offer.machine_id.partition("/")[0]
+
+
+def keep(step: Step) -> Next:
+    """Runs in every state. AGAIN when something changed."""
+    instance = step.instance
+    mine = [a for a in step.attempts if a.is_standby and a.wants_machine]
+    if not _wanted(instance, step.now):
+        if mine or instance.standby_attempt_id:
+            return _let_go(step, mine)
+        return None
+    holder = next((a for a in mine if a.id == instance.standby_attempt_id), None)
+    if instance.standby_attempt_id and holder is None:
+        # On standby the loss is that state's to handle: the standby is the instance's machine there.
+        return _forget(step) if instance.attempt_id != instance.standby_attempt_id else None
+    if holder is not None:
+        if _gone(step, holder):
+            step.say("standby_lost", "the standby is gone; another is made", attempt_id=holder.id)
+            step.end_attempt(holder, Outcome.LOST, "the standby is gone")
+            return AGAIN
+        return _earliest(_reserved(instance), _follow(step, holder), _look_again(step))
+    for attempt in mine:
+        if attempt.stage is Stage.OPEN and attempt.asked_at is None:
+            return (
+                ask(step, attempt)
+                if not attempt.next_action_at or attempt.next_action_at <= step.now
+                else attempt.next_action_at
+            )
+    if mine or instance.state is not State.RUNNING or instance.standby is None:
+        return _reserved(instance)
+    if instance.standby_not_before is not None and instance.standby_not_before > step.now:
+        return instance.standby_not_before
+    return _make(step, instance.standby)
+
+
+def _wanted(instance: Instance, now: datetime) -> bool:
+    if instance.standby is None:
+        return False
+    if instance.state is State.HIBERNATED:
+        return instance.reserved_until is not None and instance.reserved_until > now
+    return instance.state in KEPT_IN
+
+
+def _reserved(instance: Instance) -> datetime | None:
+    return instance.reserved_until if instance.state is State.HIBERNATED else None
+
+
+def _look_again(step: Step) -> datetime:
+    return step.now + timedelta(seconds=step.deps.settings.silence_after_s)
+
+
+def _earliest(*times: Next) -> Next:
+    if AGAIN in times:
+        return AGAIN
+    return min((at for at in times if isinstance(at, datetime)), default=None)
+
+
+def _let_go(step: Step, mine: list[Attempt]) -> Next:
+    for attempt in mine:
+        outcome = Outcome.READY if attempt.stage is Stage.ADOPTED else Outcome.CANCELLED
+        step.end_attempt(attempt, outcome, "no standby is wanted")
+    return _forget(step)
+
+
+def _forget(step: Step) -> Next:
+    def apply(tx: Transaction, instance: Instance) -> None:
+        tx.save(instance.without_standby())
+
+    step.change(apply)
+    return AGAIN
+
+
+def _gone(step: Step, holder: Attempt) -> bool:
+    """A silent standby is asked after at the provider, as any machine is."""
+    pulse = step.deps.records.find(Pulse, holder.id)
+    heard = max(filter(None, (pulse.at if pulse else None, holder.adopted_at)), default=step.instance.entered_at)
+    if step.now - heard < timedelta(seconds=step.deps.settings.silence_after_s) or holder.machine_id is None:
+        return False
+    try:
+        return step.provider(holder.provider).get(holder.machine_id).status is MachineStatus.STOPPED
+    except errors.MachineNotFound:
+        return True
+
+
+def _make(step: Step, wanted: Standby) -> Next:
+    provider = next((p for p in step.deps.providers().values() if p.features.sells_cpu), None)
+    if provider is None:
+        raise errors.ProviderRejected("no provider that sells CPU machines is set; a standby needs Compute Engine")
+    fitting = [
+        o for o in standby_offers(provider, wanted.disk_gib, wanted.spot) if machine_type(o) == wanted.machine_type
+    ]
+    if not fitting:
+        raise errors.ProviderRejected(f"{provider.name} has no machine type {wanted.machine_type}")
+    # The zone asked for first; when it has no room, the next time another.
+    fitting.sort(key=lambda offer: (zone(offer) != wanted.zone, offer.offer_id))
+    offer = fitting[step.instance.standby_tries % len(fitting)]
+    attempt_id = keys.new_attempt_id(step.deps.settings)
+
+    def write_down(tx: Transaction, fresh: Instance) -> Attempt:
+        attempt = Attempt(
+            id=attempt_id,
+            instance_id=fresh.id,
+            user_id=fresh.user_id,
+            round=STANDBY_ROUND,
+            role=STANDBY,
+            provider=offer.provider,
+            offer_id=offer.offer_id,
+            offer_machine_id=offer.machine_id,
+            host_id=offer.host_id,
+            gpu_name=machine_type(offer),
+            gpu_count=0,
+            usd_per_hour=offer.usd_per_hour,
+            usd_disk_per_hour=offer.usd_disk_per_hour,
+            region=offer.region,
+            secret_hash=keys.agent_secret_hash(step.deps.settings, attempt_id),
+            opened_at=tx.now,
+        )
+        tx.save(attempt)
+        tx.save(
+            replace(
+                fresh,
+                standby_tries=fresh.standby_tries + 1,
+                standby_not_before=step.after(AGAIN_AFTER_S),
+            )
+        )
+        return attempt
+
+    return ask(step, step.change(write_down))
+
+
+def _follow(step: Step, holder: Attempt) -> Next:
+    """The newest verified snapshot is ordered from the standby until it holds it."""
+    instance = step.instance
+    if instance.attempt_id == holder.id or instance.snapshot_id in (None, instance.standby_snapshot_id):
+        return None
+    order = step.deps.records.find(Order, instance.standby_order_id) if instance.standby_order_id else None
+    if order is not None and order.attempt_id == holder.id:
+        if not order.ended:
+            return None
+        if (
+            order.state == "failed"
+            and order.finished_at
+            and step.now < order.finished_at + timedelta(seconds=FOLLOW_RETRY_S)
+        ):
+            return order.finished_at + timedelta(seconds=FOLLOW_RETRY_S)
+
+    def place(tx: Transaction, fresh: Instance) -> None:
+        if fresh.snapshot_id is None:
+            return
+        snapshot = tx.load(Snapshot, fresh.snapshot_id)
+        placed = restore_order(tx, fresh, snapshot, holder.id, follow=True)
+        tx.save(replace(fresh, standby_order_id=placed.id))
+
+    step.change(place)
+    return AGAIN
+
+
+def holds_newest(instance: Instance) -> bool:
+    return instance.standby_attempt_id is not None and instance.standby_snapshot_id == instance.snapshot_id

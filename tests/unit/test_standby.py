@@ -1,0 +1,289 @@
+"""A standby follows, takes over when the machine is lost, hands back, and nothing is ever written by two."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from shared import errors
+from shared.domain.attempt import Attempt, Stage
+from shared.domain.instance import Instance, State
+from shared.flows import instances, standby
+from shared.providers.base import Features
+from shared.wire.standby import FailoverBody, StandbyBody
+from tests.support.world import FakeAgent, World, an_offer
+
+
+@pytest.fixture
+def world() -> World:
+    world = World()
+    world.provider.features = Features(sells_cpu=True)
+    cpu = an_offer(90, gpu_count=0, gpu_name="", vram_gb=0, usd_per_hour=Decimal("0.01"))
+    world.provider.stock += [
+        replace(cpu, offer_id=f"zone-{z}/e2-small", machine_id=f"zone-{z}/e2-small", host_id=f"zone-{z}/e2-small")
+        for z in "abc"
+    ]
+    return world
+
+
+def standbys(world: World, id: str) -> list[Attempt]:
+    return [a for a in world.deps.records.open_attempts(id) if a.is_standby]
+
+
+def lose(world: World, agent: FakeAgent) -> None:
+    """The machine vanishes, and silence lets somebody ask."""
+    world.provider.made.pop(str(agent.me.machine_id))
+    world.clock.step(seconds=world.deps.settings.silence_after_s + 1)
+
+
+def with_standby(world: World, **asked: object) -> tuple[Instance, FakeAgent, FakeAgent]:
+    """A running instance whose standby holds its first snapshot."""
+    instance, agent = world.running()
+    body = StandbyBody.model_validate({"instance": instance.id, "interval_s": 30, **asked})
+    standby.put(body, world.user.id, world.deps)
+    follower = made(world, instance.id)
+    beat_until(world, instance.id, agent, lambda i: bool(agent.orders("snapshot")))
+    agent.take_snapshot()
+    follow(world, instance.id, follower)
+    return world.instance(instance.id), agent, follower
+
+
+def made(world: World, id: str) -> FakeAgent:
+    world.settle(id, lambda i: any(a.stage is Stage.CREATED for a in standbys(world, id)))
+    follower = world.agent(next(a for a in standbys(world, id) if a.stage is Stage.CREATED))
+    assert follower.register(gpus=0).adopted
+    return follower
+
+
+def beat_until(world: World, id: str, agent: FakeAgent, until: object) -> None:
+    for _ in range(60):
+        if until(world.instance(id)):  # type: ignore[operator]
+            return
+        world.clock.step(seconds=5)
+        agent.beat()
+        world.advance(id)
+    raise AssertionError(world.instance(id))
+
+
+def follow(world: World, id: str, follower: FakeAgent) -> None:
+    world.settle(id, lambda i: bool(follower.orders("restore")))
+    follower.finish("restore", stage="restored")
+    assert world.instance(id).standby_snapshot_id == world.instance(id).snapshot_id
+
+
+def on_standby(world: World) -> tuple[Instance, FakeAgent, FakeAgent]:
+    instance, agent, follower = with_standby(world)
+    lose(world, agent)
+    follower.beat()
+    world.settle(instance.id, lambda i: i.state is State.ON_STANDBY)
+    return world.instance(instance.id), agent, follower
+
+
+def gpu_ready(world: World, id: str) -> FakeAgent:
+    world.settle(id, lambda i: bool(world.created(id)))
+    gpu = world.agent(world.created(id)[0])
+    assert gpu.register().adopted
+    return gpu
+
+
+def save_all(world: World, id: str, follower: FakeAgent) -> str:
+    """Every snapshot ordered from the standby, the last one too; the newest one's id."""
+    world.settle(id, lambda i: i.state is State.FAILING_OVER)
+    while follower.orders("snapshot"):
+        follower.take_snapshot()
+    return str(world.instance(id).snapshot_id)
+
+
+def test_a_standby_is_made_fills_and_follows(world: World) -> None:
+    instance, agent, follower = with_standby(world)
+    (shown,) = standby.list_standbys(world.user.id, world.deps).standbys
+    assert (shown.phase, shown.lag_s) == ("following", 0.0)
+
+    before = instance.snapshot_id
+    beat_until(world, instance.id, agent, lambda i: bool(agent.orders("snapshot")))
+    agent.take_snapshot()
+    assert world.instance(instance.id).snapshot_id != before
+    (shown,) = standby.list_standbys(world.user.id, world.deps).standbys
+    assert (shown.phase, shown.lag_bytes) == ("behind", 10)
+    follow(world, instance.id, follower)
+
+
+def test_the_standby_takes_over_the_gpu_takes_back_and_the_standby_follows_again(world: World) -> None:
+    instance, old, follower = on_standby(world)
+    assert instance.machine is not None and instance.attempt_id == follower.attempt_id
+    assert instance.failover is not None and instance.failover.promoted_at is not None
+    with pytest.raises(errors.Unauthenticated):
+        old.beat()
+
+    gpu = gpu_ready(world, instance.id)
+    last = save_all(world, instance.id, follower)
+    world.settle(instance.id, lambda i: bool(gpu.orders("restore")))
+    assert gpu.orders("restore")[0].payload["snapshot_id"] == last
+    gpu.finish("restore", stage="restored")
+    back = world.settle(instance.id)
+
+    assert (back.state, back.attempt_id) == (State.RUNNING, gpu.attempt_id)
+    assert back.failover is not None and back.failover.back_at is not None and back.failure is None
+    assert back.standby_attempt_id == follower.attempt_id and back.standby_snapshot_id == last
+    assert len(world.provider.made) == 2, "the GPU and the standby, nothing else"
+
+
+def test_a_follower_cannot_write_as_the_instance(world: World) -> None:
+    instance, agent, follower = with_standby(world)
+    beat_until(world, instance.id, agent, lambda i: bool(agent.orders("snapshot")))
+
+    order = agent.orders("snapshot")[0]
+    forged = FakeAgent(world, follower.attempt_id)
+    forged.orders = lambda kind: [order] if kind == "snapshot" else []  # type: ignore[method-assign]
+    with pytest.raises(errors.Forbidden):
+        forged.take_snapshot()
+
+
+def test_a_silent_machine_that_the_provider_still_has_is_not_failed_over(world: World) -> None:
+    instance, _, follower = with_standby(world)
+    for _ in range(20):
+        world.clock.step(seconds=15)
+        follower.beat()
+        world.advance(instance.id)
+
+    assert world.instance(instance.id).state is State.RUNNING
+    assert "silent" in str(world.instance(instance.id).failure)
+
+
+def test_a_provider_that_does_not_answer_proves_nothing(world: World) -> None:
+    instance, agent, follower = with_standby(world)
+    lose(world, agent)
+    world.provider.fail_next["get"] = [errors.ProviderBusy("down", 5)] * 5
+    follower.beat()
+    world.advance(instance.id)
+    assert world.instance(instance.id).state is State.RUNNING
+
+    world.settle(instance.id, lambda i: i.state is State.ON_STANDBY)
+
+
+def test_a_standby_that_is_behind_catches_up_before_it_serves(world: World) -> None:
+    instance, agent, follower = with_standby(world)
+    beat_until(world, instance.id, agent, lambda i: bool(agent.orders("snapshot")))
+    agent.take_snapshot()
+    lose(world, agent)
+    follower.beat()
+    world.settle(instance.id, lambda i: i.state is State.FAILING_OVER)
+    for _ in range(3):
+        world.advance(instance.id)
+        assert world.instance(instance.id).state is State.FAILING_OVER, "half a snapshot is never seen"
+
+    follow(world, instance.id, follower)
+    world.settle(instance.id, lambda i: i.state is State.ON_STANDBY)
+
+
+def test_a_preempted_standby_is_remade_and_filled_again(world: World) -> None:
+    instance, agent, follower = with_standby(world)
+    world.provider.made.pop(str(follower.me.machine_id))
+    beat_until(world, instance.id, agent, lambda i: i.standby_attempt_id is None)
+    beat_until(world, instance.id, agent, lambda i: any(a.stage is Stage.CREATED for a in standbys(world, i.id)))
+    again = made(world, instance.id)
+    follow(world, instance.id, again)
+    assert world.instance(instance.id).state is State.RUNNING
+
+
+def test_a_standby_lost_while_it_serves_leaves_the_newest_snapshot(world: World) -> None:
+    instance, _, follower = on_standby(world)
+    world.clock.step(minutes=6)
+    follower.beat()
+    world.provider.made.pop(str(follower.me.machine_id))
+    world.clock.step(seconds=world.deps.settings.silence_after_s + 1)
+    world.settle(instance.id, lambda i: i.state in (State.FAILING_OVER, State.HIBERNATED))
+
+    gpu = gpu_ready(world, instance.id)
+    gpu.finish("restore", stage="restored")
+    assert world.settle(instance.id).state is State.RUNNING
+
+
+def test_a_gpu_lost_during_hand_back_leaves_the_standby_serving(world: World) -> None:
+    instance, _, follower = on_standby(world)
+    gpu = gpu_ready(world, instance.id)
+    save_all(world, instance.id, follower)
+    world.settle(instance.id, lambda i: bool(gpu.orders("restore")))
+    world.provider.made.pop(str(gpu.me.machine_id))
+    for _ in range(20):
+        world.clock.step(seconds=10)
+        follower.beat()
+        world.advance(instance.id)
+        if world.instance(instance.id).state is State.ON_STANDBY:
+            break
+    back = world.instance(instance.id)
+    assert (back.state, back.attempt_id) == (State.ON_STANDBY, follower.attempt_id)
+
+    second = gpu_ready(world, instance.id)
+    save_all(world, instance.id, follower)
+    world.settle(instance.id, lambda i: bool(second.orders("restore")))
+    second.finish("restore", stage="restored")
+    assert world.settle(instance.id).state is State.RUNNING
+
+
+def test_destroying_and_hibernating_leave_no_standby_behind(world: World) -> None:
+    instance, agent, follower = with_standby(world)
+    instances.hibernate(instance.id, 0, world.user.id, world.deps)
+    agent.take_snapshot()
+    world.settle(instance.id)
+    follower.beat()
+    world.advance(instance.id)
+    assert len(world.provider.made) == 1, "kept through the reservation"
+    world.clock.step(seconds=world.deps.settings.reservation_s + 1)
+    world.advance(instance.id)
+    world.settle(instance.id)
+    assert world.provider.made == {}
+
+    other, _, _ = with_standby(world)
+    instances.destroy(other.id, 0, world.user.id, world.deps)
+    world.settle(other.id)
+    assert world.provider.made == {}
+
+
+def test_removing_a_standby_ends_its_machine(world: World) -> None:
+    instance, agent, _ = with_standby(world)
+    standby.remove(instance.id, world.user.id, world.deps)
+    agent.beat()
+    for _ in range(5):
+        world.advance(instance.id)
+        world.clock.step(seconds=3)
+    assert len(world.provider.made) == 1
+    assert standby.list_standbys(world.user.id, world.deps).standbys == []
+
+
+def test_a_person_may_fail_over_a_machine_that_still_runs(world: World) -> None:
+    instance, old, follower = with_standby(world)
+    standby.fail_over(FailoverBody(instance=instance.id), 0, world.user.id, world.deps)
+    world.settle(instance.id, lambda i: i.state is State.ON_STANDBY)
+
+    with pytest.raises(errors.Unauthenticated):
+        old.beat()
+    assert follower.attempt_id == world.instance(instance.id).attempt_id
+
+
+def test_bad_requests_rent_nothing(world: World) -> None:
+    instance, _ = world.running()
+    rented = len(world.provider.creates)
+
+    def ask(**body: object) -> None:
+        standby.put(StandbyBody.model_validate({"instance": instance.id, **body}), world.user.id, world.deps)
+
+    with pytest.raises(errors.InvalidRequest, match="zone"):
+        ask(zone="mars-1")
+    with pytest.raises(errors.InvalidRequest, match="machine_type"):
+        ask(machine_type="h200")
+    with pytest.raises(errors.Conflict, match="no snapshot"):
+        standby.fail_over(FailoverBody(instance=instance.id), 0, world.user.id, world.deps)
+    with pytest.raises(errors.NotFound):
+        standby.put(StandbyBody(instance=instance.id), "u-other", world.deps)
+    with pytest.raises(errors.NotFound):
+        standby.remove(instance.id, world.user.id, world.deps)
+    asleep = world.hibernated()
+    rented = len(world.provider.creates)
+    with pytest.raises(errors.IllegalTransition):
+        standby.put(StandbyBody(instance=asleep.id), world.user.id, world.deps)
+    seen = standby.put(StandbyBody(instance=instance.id, preview=True), world.user.id, world.deps)
+    assert seen.phase == "preview" and seen.usd_per_month == Decimal("7.30")
+    assert len(world.provider.creates) == rented
