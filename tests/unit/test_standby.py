@@ -11,7 +11,7 @@ from shared import errors
 from shared.domain.attempt import Attempt, Stage
 from shared.domain.instance import Instance, State
 from shared.flows import instances, standby
-from shared.providers.base import Features
+from shared.providers.base import Features, MachineStatus
 from shared.wire.standby import FailoverBody, StandbyBody
 from tests.support.world import FakeAgent, World, an_offer
 
@@ -150,6 +150,25 @@ def test_a_silent_machine_that_the_provider_still_has_is_not_failed_over(world: 
 
     assert world.instance(instance.id).state is State.RUNNING
     assert "silent" in str(world.instance(instance.id).failure)
+
+
+def test_a_machine_that_its_provider_calls_offline_too_is_failed_over_once_a_standby_holds_its_files(
+    world: World,
+) -> None:
+    instance, agent, follower = with_standby(world)
+    alone, other = world.running()
+    for each in (agent, other):
+        world.provider.set_status(str(each.me.machine_id), MachineStatus.OFFLINE)
+    world.clock.step(seconds=world.deps.settings.silence_after_s + 1)
+    follower.beat()
+    world.advance(instance.id)
+    assert world.instance(instance.id).state is State.RUNNING, "suspect is not dead"
+
+    world.clock.step(seconds=world.deps.settings.silence_after_s)
+    follower.beat()
+    world.settle(instance.id, lambda i: i.state is State.ON_STANDBY)
+    world.advance(alone.id)
+    assert world.instance(alone.id).state is State.RUNNING, "its machine holds the only copy"
 
 
 def test_a_provider_that_does_not_answer_proves_nothing(world: World) -> None:

@@ -17,6 +17,8 @@ from shared.providers.base import MachineStatus, RentedMachine
 from shared.store.records import Transaction
 
 ADDRESS_TRIES_S = 60.0
+OFFLINE_SILENCES = 2
+"""An instance whose standby holds its files waits so many times the silence that makes a machine suspect."""
 
 
 def step(step: Step) -> Next:
@@ -138,6 +140,16 @@ def _checkup(step: Step, attempt: Attempt) -> Next:
         return lost(step, attempt, "the provider no longer has the machine")
     if machine.status is MachineStatus.STOPPED and step.instance.need.interruptible:
         return lost(step, attempt, "the machine was interrupted: another's bid was higher")
+    offline_for = step.now - heard
+    if machine.status is MachineStatus.OFFLINE and step.instance.standby_snapshot_id is not None:
+        # Two observers have lost it, and its files are elsewhere: docs/decisions/0004.
+        if offline_for >= OFFLINE_SILENCES * silence:
+            return lost(
+                step, attempt, f"silent for {offline_for.total_seconds():.0f} s, and its provider calls it offline"
+            )
+        again_at = heard + OFFLINE_SILENCES * silence
+    else:
+        again_at = step.now + silence
     if step.instance.failure is None:
         words = "" if machine.status is MachineStatus.RUNNING else f"; the provider says {machine.status}"
 
@@ -147,7 +159,7 @@ def _checkup(step: Step, attempt: Attempt) -> Next:
             tx.event(instance, "suspect", message)
 
         step.change(apply)
-    return step.now + silence
+    return again_at
 
 
 def without_machine(instance: Instance, now: datetime) -> dict[str, Any]:

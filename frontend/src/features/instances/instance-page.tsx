@@ -9,6 +9,7 @@ import { Card, CardTitle } from "@/components/ui/card";
 import { Actions } from "@/features/instances/actions";
 import { NextEvent } from "@/features/instances/next-event";
 import { RaceView } from "@/features/instances/race-view";
+import { StandbyCard } from "@/features/instances/standby-card";
 import { Terminal } from "@/features/instances/terminal";
 import { bytes, secondsBetween, span, usdPerHour } from "@/lib/format";
 import { paths } from "@/lib/paths";
@@ -157,6 +158,10 @@ export function InstancePage() {
         <Card>
           <CardTitle>Terminal</CardTitle>
           <Terminal instance={instance} />
+        </Card>
+        <Card>
+          <CardTitle>Standby</CardTitle>
+          <StandbyCard instance={instance} />
         </Card>
         <Card>
           <CardTitle>Snapshots</CardTitle>
