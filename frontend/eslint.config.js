@@ -1,7 +1,7 @@
 import hooks from "eslint-plugin-react-hooks";
 import ts from "typescript-eslint";
 
-const FEATURES = ["auth", "deploy", "instances", "machines", "market", "settings", "usage"];
+const FEATURES = ["auth", "deploy", "instances", "machines", "market", "models", "settings", "usage"];
 
 export default ts.config(
   { ignores: ["dist", "src/api/*.gen.ts"] },

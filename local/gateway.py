@@ -83,7 +83,14 @@ class Gateway:
                     request.method, url, data=body or None, headers=headers, allow_redirects=False
                 ) as answer:
                     kept = {k: v for k, v in answer.headers.items() if k.lower() not in HOP_HEADERS}
-                    return web.Response(status=answer.status, headers=kept, body=await answer.read())
+                    if "text/event-stream" not in answer.headers.get("Content-Type", ""):
+                        return web.Response(status=answer.status, headers=kept, body=await answer.read())
+                    stream = web.StreamResponse(status=answer.status, headers=kept)
+                    await stream.prepare(request)
+                    async for piece in answer.content.iter_any():
+                        await stream.write(piece)
+                    await stream.write_eof()
+                    return stream
             except aiohttp.ClientConnectorError:
                 # Nothing was sent: the function is starting again.
                 if asyncio.get_running_loop().time() > until:

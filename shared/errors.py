@@ -12,6 +12,7 @@
     │   ├── IllegalTransition
     │   └── IdempotencyConflict   the same key with another body
     ├── TooManyRequests           the caller must wait
+    ├── ModelNotReady             a deployed model starts or wakes; ask again later
     ├── BudgetReached             the month's budget is used up: nothing more is rented
     ├── NoCapacity                nothing to rent that fits
     ├── ProviderError             a provider refused or failed
@@ -90,6 +91,16 @@ class TooManyRequests(Error):
     """`retry_after_s` goes out as the Retry-After header."""
 
     code = "too_many_requests"
+
+    def __init__(self, message: str, retry_after_s: float, **details: Any) -> None:
+        super().__init__(message, retry_after_s=retry_after_s, **details)
+        self.retry_after_s = retry_after_s
+
+
+class ModelNotReady(Error):
+    """`retry_after_s` is when asking again may help."""
+
+    code = "model_not_ready"
 
     def __init__(self, message: str, retry_after_s: float, **details: Any) -> None:
         super().__init__(message, retry_after_s=retry_after_s, **details)

@@ -11,6 +11,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="DUMONT_", extra="ignore")
 
+    tiny_model_path: str = ""
+    """The local cloud's own inference server; empty: that runtime does not exist."""
     env: Literal["production", "local"] = "production"
     store: str = "sqlite:.local/dumont.db"
     """`sqlite:PATH` or `firestore:PROJECT[/DATABASE]`."""
@@ -68,6 +70,8 @@ class Settings(BaseSettings):
     settle_s: float = 30
     """How long a create whose answer was lost may take to show up at the provider."""
     boot_deadline_s: float = 600
+    model_ready_s: float = 1800
+    """A large model's weights take their time; a server that never answers is given up after it."""
     reservation_s: float = 1800
     orphan_grace_s: float = 60
     motion_interval_s: float = 3

@@ -21,6 +21,7 @@ from shared.domain.event import Event
 from shared.domain.instance import Instance
 from shared.domain.lease import Lease
 from shared.domain.machine_history import Block, MachineHistory
+from shared.domain.models import Deployment
 from shared.domain.order import Order, Pulse
 from shared.domain.pool import Pool
 from shared.domain.snapshot import Snapshot
@@ -29,7 +30,7 @@ from shared.store.base import Create, Delete, Document, Put, Replace, Shape, Sto
 from shared.store.shapes import ATTEMPTS_OF_ROUND, OPEN_ATTEMPTS
 
 T = TypeVar("T")
-R = TypeVar("R", Instance, Attempt, Snapshot, Order, Event, Pulse, MachineHistory, Block, Pool, Budget)
+R = TypeVar("R", Instance, Attempt, Snapshot, Order, Event, Pulse, MachineHistory, Block, Pool, Budget, Deployment)
 
 COLLECTION: dict[type, str] = {
     Instance: "instances",
@@ -42,6 +43,7 @@ COLLECTION: dict[type, str] = {
     Block: "blocks",
     Pool: "pools",
     Budget: "budgets",
+    Deployment: "models",
 }
 EVENTS_KEPT = timedelta(days=90)
 TRIES = 12
@@ -77,7 +79,8 @@ class Transaction:
         return record
 
     def save(
-        self, record: Instance | Attempt | Snapshot | Order | Event | MachineHistory | Block | Pool | Budget
+        self,
+        record: Instance | Attempt | Snapshot | Order | Event | MachineHistory | Block | Pool | Budget | Deployment,
     ) -> None:
         """Write a record that was loaded here, or create one that was not."""
         collection = COLLECTION[type(record)]

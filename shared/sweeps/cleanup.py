@@ -8,11 +8,12 @@ from shared import errors
 from shared.deps import Deps
 from shared.sweeps.budgets import budgets
 from shared.sweeps.machines import machines
+from shared.sweeps.models import models
 from shared.sweeps.pool import pool
 from shared.sweeps.records import records, reservations
 from shared.wire.base import Report
 
-SWEEPS: tuple[Callable[[Deps], Report], ...] = (machines, budgets, reservations, pool, records)
+SWEEPS: tuple[Callable[[Deps], Report], ...] = (machines, models, budgets, reservations, pool, records)
 
 
 def clean(deps: Deps) -> Report:

@@ -17,6 +17,7 @@ STATUS: dict[type[errors.Error], HTTPStatus] = {
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.ModelNotReady: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.BudgetReached: HTTPStatus.PAYMENT_REQUIRED,
     # 507 rather than 503, which would invite the same request again at once.
     errors.NoCapacity: HTTPStatus.INSUFFICIENT_STORAGE,

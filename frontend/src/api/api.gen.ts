@@ -9,6 +9,7 @@ export const addTagTypes = [
   "snapshots",
   "wake",
   "machines",
+  "models",
   "market",
   "pools",
   "standby",
@@ -302,6 +303,60 @@ const injectedRtkApi = api
           method: "DELETE",
         }),
         invalidatesTags: ["machines"],
+      }),
+      listModels: build.query<ListModelsApiResponse, ListModelsApiArg>({
+        query: () => ({ url: `/models` }),
+        providesTags: ["models"],
+      }),
+      deployModel: build.mutation<DeployModelApiResponse, DeployModelApiArg>({
+        query: (queryArg) => ({
+          url: `/models/deploy`,
+          method: "POST",
+          body: queryArg.deployBody,
+          headers: {
+            "Idempotency-Key": queryArg["Idempotency-Key"],
+          },
+        }),
+        invalidatesTags: ["models"],
+      }),
+      showModel: build.query<ShowModelApiResponse, ShowModelApiArg>({
+        query: (queryArg) => ({ url: `/models/${queryArg.model}` }),
+        providesTags: ["models"],
+      }),
+      deleteModel: build.mutation<DeleteModelApiResponse, DeleteModelApiArg>({
+        query: (queryArg) => ({
+          url: `/models/${queryArg.model}`,
+          method: "DELETE",
+        }),
+        invalidatesTags: ["models"],
+      }),
+      modelChat: build.mutation<ModelChatApiResponse, ModelChatApiArg>({
+        query: (queryArg) => ({
+          url: `/models/${queryArg.model}/v1/chat/completions`,
+          method: "POST",
+        }),
+        invalidatesTags: ["models"],
+      }),
+      modelComplete: build.mutation<
+        ModelCompleteApiResponse,
+        ModelCompleteApiArg
+      >({
+        query: (queryArg) => ({
+          url: `/models/${queryArg.model}/v1/completions`,
+          method: "POST",
+        }),
+        invalidatesTags: ["models"],
+      }),
+      modelEmbed: build.mutation<ModelEmbedApiResponse, ModelEmbedApiArg>({
+        query: (queryArg) => ({
+          url: `/models/${queryArg.model}/v1/embeddings`,
+          method: "POST",
+        }),
+        invalidatesTags: ["models"],
+      }),
+      modelServed: build.query<ModelServedApiResponse, ModelServedApiArg>({
+        query: (queryArg) => ({ url: `/models/${queryArg.model}/v1/models` }),
+        providesTags: ["models"],
       }),
       listOffers: build.query<ListOffersApiResponse, ListOffersApiArg>({
         query: (queryArg) => ({
@@ -655,6 +710,53 @@ export type UnblockMachineApiResponse = /** status 200 Take a block back */ {
 };
 export type UnblockMachineApiArg = {
   machine: string;
+};
+export type ListModelsApiResponse =
+  /** status 200 LLM deployments and runtimes */ {
+    success: true;
+    data: ModelList;
+  };
+export type ListModelsApiArg = void;
+export type DeployModelApiResponse =
+  /** status 201 Deploy a model, or see what it needs */ {
+    success: true;
+    data: NewDeploymentView;
+  };
+export type DeployModelApiArg = {
+  /** The same key gives the same result, once. */
+  "Idempotency-Key"?: string;
+  deployBody: DeployBody;
+};
+export type ShowModelApiResponse = /** status 200 Show a deployment */ {
+  success: true;
+  data: DeploymentView;
+};
+export type ShowModelApiArg = {
+  model: string;
+};
+export type DeleteModelApiResponse =
+  /** status 200 End a deployment and its machine */ {
+    success: true;
+    data: Done;
+  };
+export type DeleteModelApiArg = {
+  model: string;
+};
+export type ModelChatApiResponse = /** status 200 Bytes. */ string;
+export type ModelChatApiArg = {
+  model: string;
+};
+export type ModelCompleteApiResponse = /** status 200 Bytes. */ string;
+export type ModelCompleteApiArg = {
+  model: string;
+};
+export type ModelEmbedApiResponse = /** status 200 Bytes. */ string;
+export type ModelEmbedApiArg = {
+  model: string;
+};
+export type ModelServedApiResponse = /** status 200 Bytes. */ string;
+export type ModelServedApiArg = {
+  model: string;
 };
 export type ListOffersApiResponse = /** status 200 What could be rented now */ {
   success: true;
@@ -1094,6 +1196,86 @@ export type BlockBody = {
   allow?: boolean;
   why?: string;
 };
+export type FitView = {
+  params_b: number;
+  weights_gb: number;
+  kv_gb: number;
+  overhead_gb: number;
+  total_gb: number;
+  gpu_count: number;
+  vram_gb: number;
+  why: string;
+};
+export type DeploymentView = {
+  id: string;
+  name: string;
+  model: string;
+  runtime: string;
+  quantization: string;
+  context: number;
+  state: string;
+  instance_id: string | null;
+  endpoint: string;
+  fit: FitView | null;
+  created_at: string;
+  ready_at: string | null;
+  idle_after_s: number;
+  last_request_at: string | null;
+  requests: number;
+  prompt_tokens: number;
+  completion_tokens: number;
+  usd_per_hour: string | null;
+  failure: string | null;
+  log: string[];
+};
+export type RuntimeView = {
+  name: string;
+  image: string;
+  quantizations: string[];
+};
+export type ModelList = {
+  deployments: DeploymentView[];
+  runtimes: RuntimeView[];
+};
+export type NewDeploymentView = {
+  id: string;
+  name: string;
+  model: string;
+  runtime: string;
+  quantization: string;
+  context: number;
+  state: string;
+  instance_id: string | null;
+  endpoint: string;
+  fit: FitView | null;
+  created_at: string;
+  ready_at: string | null;
+  idle_after_s: number;
+  last_request_at: string | null;
+  requests: number;
+  prompt_tokens: number;
+  completion_tokens: number;
+  usd_per_hour: string | null;
+  failure: string | null;
+  log: string[];
+  key: string | null;
+};
+export type DeployBody = {
+  model: string;
+  name?: string | null;
+  runtime?: string;
+  quantization?: ("fp16" | "fp8" | "q8" | "awq" | "gptq" | "q4") | null;
+  context?: number;
+  params_b?: number | null;
+  config?: {
+    [key: string]: any;
+  } | null;
+  gpu_name?: string | null;
+  max_usd_per_hour?: number | string | null;
+  idle_after_s?: number;
+  hub_token?: string | null;
+  preview?: boolean;
+};
 export type PriceView = {
   gpu: string;
   disk: string;
@@ -1309,6 +1491,14 @@ export const {
   useOrphansQuery,
   useBlockMachineMutation,
   useUnblockMachineMutation,
+  useListModelsQuery,
+  useDeployModelMutation,
+  useShowModelQuery,
+  useDeleteModelMutation,
+  useModelChatMutation,
+  useModelCompleteMutation,
+  useModelEmbedMutation,
+  useModelServedQuery,
   useListOffersQuery,
   useListPoolsQuery,
   usePutPoolMutation,

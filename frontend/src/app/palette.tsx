@@ -12,6 +12,7 @@ const PAGES: [string, string][] = [
   ["Deploy a new instance", paths.deploy],
   ["Market", paths.market],
   ["Machines", paths.machines],
+  ["Models", paths.models],
   ["Usage and budget", paths.usage],
   ["Settings", paths.settings],
 ];

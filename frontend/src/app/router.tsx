@@ -37,6 +37,7 @@ export const router = createBrowserRouter([
       { path: "deploy", lazy: async () => ({ Component: (await import("@/features/deploy/deploy-page")).DeployPage }) },
       { path: "market", lazy: async () => ({ Component: (await import("@/features/market/market-page")).MarketPage }) },
       { path: "machines", lazy: async () => ({ Component: (await import("@/features/machines/machines-page")).MachinesPage }) },
+      { path: "models", lazy: async () => ({ Component: (await import("@/features/models/models-page")).ModelsPage }) },
       { path: "usage", lazy: async () => ({ Component: (await import("@/features/usage/usage-page")).UsagePage }) },
       { path: "settings", lazy: async () => ({ Component: (await import("@/features/settings/settings-page")).SettingsPage }) },
     ],

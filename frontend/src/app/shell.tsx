@@ -1,4 +1,4 @@
-import { Cpu, LineChart, LogOut, Moon, Plus, Receipt, Search, Server, Settings, Sun } from "lucide-react";
+import { Bot, Cpu, LineChart, LogOut, Moon, Plus, Receipt, Search, Server, Settings, Sun } from "lucide-react";
 import { lazy, Suspense, useEffect, useState } from "react";
 import { Link, NavLink, Outlet, useLocation } from "react-router";
 import { useListInstancesQuery, useLogoutMutation, useShowUsageQuery } from "@/api";
@@ -18,6 +18,7 @@ const NAV = [
   { to: paths.deploy, label: "Deploy", icon: Plus },
   { to: paths.market, label: "Market", icon: LineChart },
   { to: paths.machines, label: "Machines", icon: Cpu },
+  { to: paths.models, label: "Models", icon: Bot },
   { to: paths.usage, label: "Usage", icon: Receipt },
   { to: paths.settings, label: "Settings", icon: Settings },
 ];

@@ -23,7 +23,7 @@ export function Empty({ title, children }: { title: string; children?: ReactNode
   return (
     <div className="grid justify-items-center gap-3 rounded-lg border border-dashed p-8 text-center">
       <p className="font-medium">{title}</p>
-      <div className="grid justify-items-center gap-3 text-sm text-muted-foreground">{children}</div>
+      <div className="grid max-w-full justify-items-center gap-3 text-sm text-muted-foreground">{children}</div>
     </div>
   );
 }

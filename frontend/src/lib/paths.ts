@@ -6,6 +6,7 @@ export const paths = {
   deploy: "/deploy",
   market: "/market",
   machines: "/machines",
+  models: "/models",
   usage: "/usage",
   settings: "/settings",
 } as const;

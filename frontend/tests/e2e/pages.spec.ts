@@ -5,6 +5,7 @@ const PAGES: [string, string, string][] = [
   ["deploy", "/deploy", "Deploy"],
   ["market", "/market", "Market"],
   ["machines", "/machines", "Machines"],
+  ["models", "/models", "Models"],
   ["usage", "/usage", "Usage"],
   ["settings", "/settings", "Settings"],
 ];

@@ -1,0 +1,23 @@
+"""Deployments: those that start are looked at, those without requests sleep."""
+
+from __future__ import annotations
+
+from shared import errors
+from shared.deps import Deps
+from shared.flows.models import all_models, look
+from shared.wire.base import Report
+
+
+def models(deps: Deps) -> Report:
+    looked_at = changed = failed = 0
+    notes: list[str] = []
+    for one in all_models(deps):
+        if one.state in ("failed", "deleted", "asleep"):
+            continue
+        looked_at += 1
+        try:
+            changed += look(one, deps).state != one.state
+        except errors.Error as error:
+            failed += 1
+            notes.append(f"{one.id}: {error.message}")
+    return Report(name="models", looked_at=looked_at, changed=changed, failed=failed, notes=notes[:20])

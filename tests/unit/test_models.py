@@ -1,0 +1,204 @@
+"""A model is rented only when it fits, its words reach no shell, and its key opens nothing else."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from shared import errors
+from shared.domain import models as domain
+from shared.domain.instance import Instance, State
+from shared.domain.models import RUNTIMES, Deployment
+from shared.flows import models
+from shared.wire.models import DeployBody
+from tests.support.world import World
+
+
+@pytest.fixture
+def world() -> World:
+    return World(tiny_model_path="/opt/tiny_model.py")
+
+
+def deploy(world: World, **asked: object) -> tuple[str, Deployment]:
+    body = DeployBody.model_validate({"model": "dumont/tiny-bigram", "runtime": "tiny", **asked})
+    made = models.deploy(body, world.user.id, world.deps, "key-1")
+    return str(made.key), world.deps.records.load(Deployment, made.id)
+
+
+@given(st.floats(0.1, 600), st.integers(256, 200_000), st.sampled_from(sorted(domain.BITS)))
+def test_what_is_chosen_holds_the_model_and_less_would_not_be_asked_for(size: float, context: int, bits: str) -> None:
+    try:
+        fit = domain.fit("some/model", context, bits, size, None, many_gpus=True)
+    except errors.InvalidRequest as refusal:
+        assert "GB" in refusal.message and "smaller" in refusal.message
+        return
+    assert fit.gpu_count * fit.vram_gb * domain.USABLE >= fit.total_gb - 0.01
+    assert fit.total_gb == pytest.approx(fit.weights_gb + fit.kv_gb + fit.overhead_gb)
+    assert fit.vram_gb <= domain.GPU_SIZES[-1]
+
+
+@given(st.integers(256, 100_000))
+def test_a_longer_context_never_needs_less(context: int) -> None:
+    small = domain.fit("Qwen/Qwen2.5-7B-Instruct", context, "fp16", None, None, many_gpus=True)
+    large = domain.fit("Qwen/Qwen2.5-7B-Instruct", context + 1000, "fp16", None, None, many_gpus=True)
+    assert large.total_gb > small.total_gb
+
+
+def test_known_families_come_out_as_published() -> None:
+    fit = domain.fit("meta-llama/Llama-3.1-8B-Instruct", 8192, "fp16", None, None, many_gpus=True)
+    # 8.03 billion x 2 bytes; 2 x 32 layers x 8 heads x 128 x 2 bytes x 8192 tokens.
+    assert fit.weights_gb == pytest.approx(16.06, abs=0.01)
+    assert fit.kv_gb == pytest.approx(1.074, abs=0.01)
+    assert (fit.gpu_count, "Llama 3 8B" in fit.why) == (1, True)
+
+
+def test_the_models_own_config_wins_and_a_broken_one_is_refused() -> None:
+    config = {"num_hidden_layers": 10, "num_attention_heads": 8, "hidden_size": 1024}
+    fit = domain.fit("some/model-1b", 1000, "fp16", None, config, many_gpus=True)
+    assert fit.kv_gb == pytest.approx(2 * 10 * 8 * 128 * 2 * 1000 / 1e9)
+    for broken in ({"num_hidden_layers": "many"}, {**config, "num_attention_heads": 0}, {**config, "hidden_size": -8}):
+        with pytest.raises(errors.InvalidRequest, match="config"):
+            domain.fit("some/model-1b", 1000, "fp16", None, broken, many_gpus=True)
+
+
+def test_a_size_that_no_name_tells_is_asked_for() -> None:
+    with pytest.raises(errors.InvalidRequest, match="params_b"):
+        domain.fit("someone/mystery", 4096, "fp16", None, None, many_gpus=True)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"model": "a; rm -rf /"},
+        {"model": "$(id)"},
+        {"model": "../../etc/passwd"},
+        {"context": 0},
+        {"context": 2_000_000},
+        {"quantization": "q1"},
+        {"max_usd_per_hour": -1},
+        {"hub_token": "two words"},
+        {"idle_after_s": -5},
+    ],
+)
+def test_bad_input_is_refused_before_anything_happens(bad: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        DeployBody.model_validate({"model": "dumont/tiny-bigram", **bad})
+
+
+def test_unknown_runtimes_and_quantizations_name_the_known_ones(world: World) -> None:
+    for asked, words in (({"runtime": "magic"}, "vllm"), ({"runtime": "ollama", "quantization": "awq"}, "q4")):
+        with pytest.raises(errors.InvalidRequest, match=words):
+            deploy(world, model="Qwen/Qwen2.5-7B-Instruct", **asked)
+    assert world.provider.creates == []
+
+
+def test_a_model_too_large_for_any_machine_rents_nothing(world: World) -> None:
+    with pytest.raises(errors.InvalidRequest, match="GB"):
+        deploy(world, model="example/huge-2000b", runtime="vllm")
+    assert world.provider.creates == []
+
+
+@pytest.mark.parametrize("runtime", sorted(RUNTIMES))
+def test_every_runtimes_command_carries_the_model_as_one_word(runtime: str) -> None:
+    one = RUNTIMES[runtime]
+    hostile = "org/m'odel\"; touch /tmp/x #"
+    words = [*domain.words_of(one, hostile, 4096, 2, "fp16"), *domain.pull_words(one, hostile)]
+    assert hostile in words
+    assert not {"MODEL", "CONTEXT", "PORT", "GPUS"} & set(words)
+
+
+def test_the_launcher_starts_exactly_the_words_it_is_given(tmp_path: Path) -> None:
+    server = tmp_path / "server.py"
+    server.write_text("import sys; print(sys.argv[1:]); sys.exit(3)")
+    words = ["python3", str(server), "$(touch pwned)", "; touch pwned", "a b"]
+    env = {
+        "PATH": "/usr/bin:/bin",
+        "MODEL_COMMAND": json.dumps(words),
+        "MODEL_PULL": "[]",
+        "MODEL_PORT": "1",
+        "MODEL_HEALTH": "/health",
+        "MODEL_WATCH_S": "10",
+    }
+    done = subprocess.run(["bash", "-c", domain.setup_command()], cwd=tmp_path, env=env, capture_output=True, text=True)
+
+    assert done.returncode != 0 and "ended with 3" in done.stderr
+    assert str(words[2:]) in done.stdout
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_a_key_opens_its_own_deployment_and_no_other(world: World) -> None:
+    key, deployment = deploy(world)
+    assert models.authorized(deployment.id, key, world.deps).id == deployment.id
+    for wrong in ("", "dm-000000000000." + "a" * 43, key[:-1] + ("a" if key[-1] != "a" else "b")):
+        with pytest.raises(errors.Unauthenticated):
+            models.authorized(deployment.id, wrong, world.deps)
+    with pytest.raises(errors.Unauthenticated):
+        models.authorized("000000000000", key, world.deps)
+
+
+def test_the_same_idempotency_key_makes_one_deployment_and_shows_the_same_key(world: World) -> None:
+    first, one = deploy(world)
+    second, other = deploy(world)
+    assert (first, one.id) == (second, other.id)
+    assert len(models.list_models(world.user.id, world.deps).deployments) == 1
+
+
+def test_another_users_deployment_does_not_exist(world: World) -> None:
+    _, deployment = deploy(world)
+    for act in (models.show, models.delete):
+        with pytest.raises(errors.NotFound):
+            act(deployment.id, "u-other", world.deps)
+    assert models.list_models("u-other", world.deps).deployments == []
+
+
+def test_a_deployment_whose_race_fails_is_failed_and_keeps_no_machine(world: World) -> None:
+    _, deployment = deploy(world)
+    world.provider.stock.clear()
+    for made in list(world.provider.made):
+        world.provider.made.pop(made)
+    world.settle(deployment.instance_id, lambda i: i.state is State.FAILED)
+
+    shown = models.show(deployment.id, world.user.id, world.deps)
+    assert shown.state == "failed" and shown.failure
+    world.settle(deployment.instance_id, lambda i: i.state is State.DESTROYED)
+    assert world.provider.made == {}
+
+
+def test_a_request_wakes_a_sleeping_model_and_says_when_to_come_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, deployment = deploy(world)
+    world.settle(deployment.instance_id, lambda i: bool(world.created(i.id)))
+    agent = world.agent(world.created(deployment.instance_id)[0])
+    agent.register()
+    agent.finish("setup", exit_code=0)
+    world.settle(deployment.instance_id)
+    from shared.flows import instances
+
+    instances.hibernate(deployment.instance_id, 0, world.user.id, world.deps)
+    agent.take_snapshot()
+    world.settle(deployment.instance_id)
+    monkeypatch.setattr(models, "HOLD_S", 0.0)
+
+    with pytest.raises(errors.ModelNotReady) as caught:
+        models.serve(deployment.id, "chat/completions", key, b"{}", world.deps)
+    assert caught.value.retry_after_s > 0
+    assert world.deps.records.load(Instance, deployment.instance_id).state is State.WAKING
+    with pytest.raises(errors.NotFound):
+        models.serve(deployment.id, "admin", key, b"{}", world.deps)
+
+
+def test_deleting_a_deployment_ends_its_instance(world: World) -> None:
+    key, deployment = deploy(world)
+    models.delete(deployment.id, world.user.id, world.deps)
+    world.settle(deployment.instance_id)
+    assert world.instance(deployment.instance_id).state is State.DESTROYED
+    assert world.provider.made == {}
+    with pytest.raises(errors.Unauthenticated):
+        models.authorized(deployment.id, key, world.deps)
