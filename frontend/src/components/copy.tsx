@@ -5,7 +5,7 @@ import { Button } from "@/components/ui/button";
 export function Snippet({ text, label }: { text: string; label: string }) {
   const [done, setDone] = useState(false);
   return (
-    <div className="flex items-start gap-2 rounded-md border bg-muted p-2">
+    <div className="flex max-w-full items-start gap-2 rounded-md border bg-muted p-2">
       <code className="min-w-0 flex-1 overflow-x-auto py-1 font-mono text-xs whitespace-pre" tabIndex={0} role="group" aria-label={label}>
         {text}
       </code>

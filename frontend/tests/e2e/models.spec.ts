@@ -4,7 +4,7 @@ test("a model from deploy to a streamed answer to delete", async ({ page }) => {
   await logIn(page);
   await page.goto(`${cloud.console_url}/models`);
   await page.getByPlaceholder("Qwen/Qwen2.5-7B-Instruct").fill("dumont/tiny-bigram");
-  await page.getByLabel("Runtime").selectOption("tiny");
+  await page.getByRole("combobox", { name: "Runtime" }).selectOption("tiny");
   await page.getByRole("button", { name: "What does it need?" }).click();
   await expect(page.getByText("fits anywhere").first()).toBeVisible();
   await page.getByRole("button", { name: "Deploy it" }).click();

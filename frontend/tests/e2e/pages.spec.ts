@@ -36,6 +36,8 @@ for (const theme of ["light", "dark"] as const) {
 test("a session that was ended elsewhere leads to the login page and back", async ({ page }) => {
   await logIn(page);
   await page.goto(`${cloud.console_url}/settings`);
+  // A refresh on its way would put a good token back.
+  await page.waitForLoadState("networkidle");
   await page.evaluate(() => localStorage.setItem("dumont-refresh", "dr_stale"));
   await page.reload();
   await expect(page.getByText("Your session has ended")).toBeVisible();
