@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cp": ("machine", "Copy files to and from an instance."),
     "snapshots": ("snapshots", "Snapshots of an instance."),
     "offers": ("machines", "What could be rented now."),
+    "market": ("market", "Price band, supply and trend of a GPU."),
     "machines": ("machines", "How machines have served; blocks; orphans."),
     "pool": ("machines", "Warm machines, handed out at once."),
     "models": ("models", "LLM deployments with OpenAI-compatible endpoints."),

@@ -24,13 +24,16 @@ from shared.domain.machine_history import Block, MachineHistory
 from shared.domain.models import Deployment
 from shared.domain.order import Order, Pulse
 from shared.domain.pool import Pool
+from shared.domain.prices import PriceDay
 from shared.domain.snapshot import Snapshot
 from shared.store import codec
 from shared.store.base import Create, Delete, Document, Put, Replace, Shape, Store, Write
 from shared.store.shapes import ATTEMPTS_OF_ROUND, OPEN_ATTEMPTS
 
 T = TypeVar("T")
-R = TypeVar("R", Instance, Attempt, Snapshot, Order, Event, Pulse, MachineHistory, Block, Pool, Budget, Deployment)
+R = TypeVar(
+    "R", Instance, Attempt, Snapshot, Order, Event, Pulse, MachineHistory, Block, Pool, Budget, Deployment, PriceDay
+)
 
 COLLECTION: dict[type, str] = {
     Instance: "instances",
@@ -44,6 +47,7 @@ COLLECTION: dict[type, str] = {
     Pool: "pools",
     Budget: "budgets",
     Deployment: "models",
+    PriceDay: "prices",
 }
 EVENTS_KEPT = timedelta(days=90)
 TRIES = 12
@@ -80,7 +84,17 @@ class Transaction:
 
     def save(
         self,
-        record: Instance | Attempt | Snapshot | Order | Event | MachineHistory | Block | Pool | Budget | Deployment,
+        record: Instance
+        | Attempt
+        | Snapshot
+        | Order
+        | Event
+        | MachineHistory
+        | Block
+        | Pool
+        | Budget
+        | Deployment
+        | PriceDay,
     ) -> None:
         """Write a record that was loaded here, or create one that was not."""
         collection = COLLECTION[type(record)]

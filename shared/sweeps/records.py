@@ -11,6 +11,7 @@ from shared.store.shapes import (
     EXPIRED_EVENTS,
     EXPIRED_IDEMPOTENCY,
     EXPIRED_ORDERS,
+    EXPIRED_PRICES,
     EXPIRED_SESSIONS,
     EXPIRED_THROTTLES,
     RESERVED_INSTANCES,
@@ -18,12 +19,20 @@ from shared.store.shapes import (
 from shared.wire.base import Report
 
 BATCH = 200
+EXPIRED = (
+    EXPIRED_SESSIONS,
+    EXPIRED_EVENTS,
+    EXPIRED_ORDERS,
+    EXPIRED_IDEMPOTENCY,
+    EXPIRED_THROTTLES,
+    EXPIRED_PRICES,
+)
 
 
 def records(deps: Deps) -> Report:
     """Firestore's TTL deletes these too, within a day; this makes it so on every store."""
     removed = 0
-    for shape in (EXPIRED_SESSIONS, EXPIRED_EVENTS, EXPIRED_ORDERS, EXPIRED_IDEMPOTENCY, EXPIRED_THROTTLES):
+    for shape in EXPIRED:
         page = deps.store.query(shape, upto=deps.clock.now(), limit=BATCH)
         removed += deps.records.delete(page.documents)
     return Report(name="records", looked_at=removed, changed=removed)

@@ -330,34 +330,6 @@ const injectedRtkApi = api
         }),
         invalidatesTags: ["models"],
       }),
-      modelChat: build.mutation<ModelChatApiResponse, ModelChatApiArg>({
-        query: (queryArg) => ({
-          url: `/models/${queryArg.model}/v1/chat/completions`,
-          method: "POST",
-        }),
-        invalidatesTags: ["models"],
-      }),
-      modelComplete: build.mutation<
-        ModelCompleteApiResponse,
-        ModelCompleteApiArg
-      >({
-        query: (queryArg) => ({
-          url: `/models/${queryArg.model}/v1/completions`,
-          method: "POST",
-        }),
-        invalidatesTags: ["models"],
-      }),
-      modelEmbed: build.mutation<ModelEmbedApiResponse, ModelEmbedApiArg>({
-        query: (queryArg) => ({
-          url: `/models/${queryArg.model}/v1/embeddings`,
-          method: "POST",
-        }),
-        invalidatesTags: ["models"],
-      }),
-      modelServed: build.query<ModelServedApiResponse, ModelServedApiArg>({
-        query: (queryArg) => ({ url: `/models/${queryArg.model}/v1/models` }),
-        providesTags: ["models"],
-      }),
       listOffers: build.query<ListOffersApiResponse, ListOffersApiArg>({
         query: (queryArg) => ({
           url: `/offers`,
@@ -395,6 +367,18 @@ const injectedRtkApi = api
           method: "DELETE",
         }),
         invalidatesTags: ["pools"],
+      }),
+      showMarket: build.query<ShowMarketApiResponse, ShowMarketApiArg>({
+        query: (queryArg) => ({
+          url: `/spot/market`,
+          params: {
+            gpu_name: queryArg.gpuName,
+            interruptible: queryArg.interruptible,
+            days: queryArg.days,
+            provider: queryArg.provider,
+          },
+        }),
+        providesTags: ["market"],
       }),
       listStandbys: build.query<ListStandbysApiResponse, ListStandbysApiArg>({
         query: () => ({ url: `/standby` }),
@@ -742,22 +726,6 @@ export type DeleteModelApiResponse =
 export type DeleteModelApiArg = {
   model: string;
 };
-export type ModelChatApiResponse = /** status 200 Bytes. */ string;
-export type ModelChatApiArg = {
-  model: string;
-};
-export type ModelCompleteApiResponse = /** status 200 Bytes. */ string;
-export type ModelCompleteApiArg = {
-  model: string;
-};
-export type ModelEmbedApiResponse = /** status 200 Bytes. */ string;
-export type ModelEmbedApiArg = {
-  model: string;
-};
-export type ModelServedApiResponse = /** status 200 Bytes. */ string;
-export type ModelServedApiArg = {
-  model: string;
-};
 export type ListOffersApiResponse = /** status 200 What could be rented now */ {
   success: true;
   data: OfferList;
@@ -795,6 +763,17 @@ export type DeletePoolApiResponse =
   };
 export type DeletePoolApiArg = {
   pool: string;
+};
+export type ShowMarketApiResponse =
+  /** status 200 Price bands, supply and trend of a GPU */ {
+    success: true;
+    data: MarketView;
+  };
+export type ShowMarketApiArg = {
+  gpuName: string;
+  interruptible?: boolean;
+  days?: "1" | "7" | "30";
+  provider?: ("vast" | "tensordock" | "gce") | null;
 };
 export type ListStandbysApiResponse =
   /** status 200 CPU standbys and how far behind they are */ {
@@ -1341,6 +1320,41 @@ export type PoolBody = {
   target?: number;
   max_age_s?: number;
 };
+export type PointView = {
+  at: string;
+  samples: number;
+  offers: number;
+  low: number;
+  p10: number;
+  median: number;
+  p90: number;
+};
+export type TrendView = {
+  percent_a_day: number;
+  error: number;
+  points: number;
+};
+export type YourView = {
+  instance_id: string;
+  name: string;
+  usd_per_gpu_hour: number;
+  cheaper_percent: number;
+};
+export type MarketView = {
+  gpu_name: string;
+  interruptible: boolean;
+  days: number;
+  now: PointView | null;
+  band: PointView[];
+  trend: TrendView | null;
+  enough: boolean;
+  note: string;
+  reference_usd_per_gpu_hour: number | null;
+  reference: string | null;
+  below_reference_percent: number | null;
+  yours: YourView[];
+  watched: string[];
+};
 export type StandbyView = {
   instance_id: string;
   instance_name: string;
@@ -1495,14 +1509,11 @@ export const {
   useDeployModelMutation,
   useShowModelQuery,
   useDeleteModelMutation,
-  useModelChatMutation,
-  useModelCompleteMutation,
-  useModelEmbedMutation,
-  useModelServedQuery,
   useListOffersQuery,
   useListPoolsQuery,
   usePutPoolMutation,
   useDeletePoolMutation,
+  useShowMarketQuery,
   useListStandbysQuery,
   usePutStandbyMutation,
   useFailOverMutation,

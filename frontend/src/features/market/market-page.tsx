@@ -7,6 +7,7 @@ import { Empty, ErrorPanel, Freshness, Loading } from "@/components/states";
 import { tell } from "@/components/tell";
 import { Button } from "@/components/ui/button";
 import { Check, Field, Input, Select } from "@/components/ui/field";
+import { Trends } from "@/features/market/trends";
 import { paths } from "@/lib/paths";
 import { useDebounced } from "@/lib/use-debounced";
 import { useTitle } from "@/lib/use-title";
@@ -70,6 +71,8 @@ export function MarketPage() {
         <h1 className="text-xl font-semibold">Market</h1>
         <Freshness at={fulfilledTimeStamp} failed={isError} />
       </div>
+      <Trends />
+      <h2 className="text-sm font-semibold">Offers</h2>
       <p className="text-sm text-muted-foreground">
         What could be rented now, cheapest first hour in all: GPU, disk, transfer of the image, and what failed tries are expected to cost.
       </p>

@@ -1,0 +1,71 @@
+import { lazy, Suspense, useState } from "react";
+import { Link } from "react-router";
+import { useShowMarketQuery } from "@/api";
+import { ErrorPanel, Loading } from "@/components/states";
+import { Card, CardTitle } from "@/components/ui/card";
+import { Check, Field, Select } from "@/components/ui/field";
+import { usdPerHour } from "@/lib/format";
+import { paths } from "@/lib/paths";
+
+const BandChart = lazy(async () => ({ default: (await import("@/features/market/band-chart")).BandChart }));
+
+export function Trends() {
+  const [gpu, setGpu] = useState("RTX 4090");
+  const [days, setDays] = useState<"1" | "7" | "30">("1");
+  const [spot, setSpot] = useState(false);
+  const { data, error, isLoading, refetch } = useShowMarketQuery({ gpuName: gpu, days, interruptible: spot }, { pollingInterval: 300_000, skipPollingIfUnfocused: true });
+  const found = data?.data;
+  return (
+    <Card>
+      <CardTitle>Price over time, per GPU</CardTitle>
+      <div className="mb-3 flex flex-wrap items-end gap-4">
+        <Field label="Which GPU">
+          <Select value={gpu} onChange={(e) => setGpu(e.target.value)}>
+            {(found?.watched ?? [gpu]).map((name) => (
+              <option key={name}>{name}</option>
+            ))}
+          </Select>
+        </Field>
+        <Field label="Range">
+          <Select value={days} onChange={(e) => setDays(e.target.value as typeof days)}>
+            <option value="1">24 hours</option>
+            <option value="7">7 days</option>
+            <option value="30">30 days</option>
+          </Select>
+        </Field>
+        <Check label="Interruptible offers" checked={spot} onChange={(e) => setSpot(e.target.checked)} />
+      </div>
+      {isLoading ? (
+        <Loading />
+      ) : !found ? (
+        <ErrorPanel error={error} retry={() => void refetch()} />
+      ) : (
+        <div className="grid gap-3 text-sm">
+          {found.now && (
+            <p>
+              Now <strong className="tabular-nums">{usdPerHour(found.now.median)}</strong> in the median, from {usdPerHour(found.now.low)};{" "}
+              {found.now.offers.toFixed(0)} GPUs on offer.
+              {found.below_reference_percent !== null && ` ${found.below_reference_percent.toFixed(0)} % below ${usdPerHour(found.reference_usd_per_gpu_hour ?? 0)} (${found.reference}).`}
+            </p>
+          )}
+          {found.band.length > 1 && (
+            <Suspense fallback={<Loading />}>
+              <BandChart points={found.band} label={`Price of an ${gpu}`} />
+            </Suspense>
+          )}
+          <p className="text-muted-foreground">{found.note}</p>
+          {found.yours
+            .filter((one) => one.cheaper_percent >= 5)
+            .map((one) => (
+              <p key={one.instance_id}>
+                <Link className="underline" to={paths.instance(one.instance_id)}>
+                  {one.name}
+                </Link>{" "}
+                pays {usdPerHour(one.usd_per_gpu_hour)}; the cheapest tenth asks {one.cheaper_percent.toFixed(0)} % less.
+              </p>
+            ))}
+        </div>
+      )}
+    </Card>
+  );
+}

@@ -1,0 +1,109 @@
+"""What is known of a GPU's market: bands, trend, supply, and how one's own machines compare."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from shared.deps import Deps
+from shared.domain import prices
+from shared.domain.instance import Instance
+from shared.domain.offer import normal_gpu
+from shared.domain.prices import Point, PriceDay, day_id
+from shared.domain.reference_prices import reference_of
+from shared.store import codec
+from shared.store.shapes import INSTANCES_OF_USER
+from shared.wire import market as wire
+
+WATCHED = ("RTX 3090", "RTX 4090", "RTX 5090", "RTX A6000", "L4", "L40S", "Tesla T4", "A100 SXM4", "H100 SXM", "H200")
+"""What is sampled whether anybody asks or not; users' own GPUs come on top."""
+
+
+def show(query: wire.MarketQuery, user_id: str, deps: Deps) -> wire.MarketView:
+    """At most one document read a day of the range."""
+    now, days = deps.clock.now(), int(query.days)
+    gpu = normal_gpu(query.gpu_name)
+    since = now - timedelta(days=days)
+    ids = [day_id(gpu, query.interruptible, now - timedelta(days=n)) for n in range(days, -1, -1)]
+    known = [codec.decode(PriceDay, d.data) for d in deps.store.get_many("prices", ids) if d]
+    providers = frozenset({query.provider}) if query.provider else frozenset()
+    hourly = prices.points(known, since, providers, 1)
+    found = prices.trend(hourly)
+    reference, newest = reference_of(query.gpu_name), hourly[-1] if hourly else None
+    below = None
+    if reference and newest:
+        below = round((1 - newest.median / float(reference.usd_per_gpu_hour)) * 100, 1)
+    return wire.MarketView(
+        gpu_name=query.gpu_name,
+        interruptible=query.interruptible,
+        days=days,
+        now=_view(newest) if newest else None,
+        band=[_view(p) for p in (prices.points(known, since, providers, 24) if days == 30 else hourly)],
+        trend=wire.TrendView(
+            percent_a_day=round(found.percent_a_day, 2), error=round(found.error, 2), points=found.points
+        )
+        if found
+        else None,
+        enough=found is not None,
+        note=_note(hourly, found, days, now),
+        reference_usd_per_gpu_hour=float(reference.usd_per_gpu_hour) if reference else None,
+        reference=f"{reference.source}, {reference.date}" if reference else None,
+        below_reference_percent=below,
+        yours=_yours(query, newest, user_id, deps),
+        watched=list(WATCHED),
+    )
+
+
+def _view(point: Point) -> wire.PointView:
+    return wire.PointView(
+        at=point.at,
+        samples=point.samples,
+        offers=round(point.offers, 1),
+        low=prices.rounded(point.low),
+        p10=prices.rounded(point.p10),
+        median=prices.rounded(point.median),
+        p90=prices.rounded(point.p90),
+    )
+
+
+def _note(hourly: list[Point], found: prices.Trend | None, days: int, now: datetime) -> str:
+    if not hourly:
+        return "Nothing was sampled in this time; a GPU is sampled once it is watched or somebody has asked for it."
+    covered = f"{len(hourly)} of {days * 24} hours were sampled, from {hourly[0].at:%Y-%m-%d %H:%M} UTC"
+    if found is None:
+        return f"{covered}: too little for a trend, which needs {prices.ENOUGH}."
+    if abs(found.percent_a_day) < 2 * found.error:
+        return f"{covered}. No trend that stands out from its error."
+    words = "rises" if found.percent_a_day > 0 else "falls"
+    return f"{covered}. The median {words} by {abs(found.percent_a_day):.1f} % a day (± {found.error:.1f})."
+
+
+def _yours(query: wire.MarketQuery, newest: Point | None, user_id: str, deps: Deps) -> list[wire.YourView]:
+    if newest is None:
+        return []
+    found = []
+    for one in deps.records.all(Instance, INSTANCES_OF_USER, {"user_id": user_id}):
+        machine = one.machine
+        if machine is None or not machine.gpu_count or normal_gpu(machine.gpu_name) != normal_gpu(query.gpu_name):
+            continue
+        paid = float(machine.usd_per_hour) / machine.gpu_count
+        cheaper = max(0.0, (1 - newest.p10 / paid) * 100) if paid else 0.0
+        found.append(
+            wire.YourView(
+                instance_id=one.id,
+                name=one.name,
+                usd_per_gpu_hour=prices.rounded(paid),
+                cheaper_percent=round(cheaper, 1),
+            )
+        )
+    return found
+
+
+def new_day(gpu: str, interruptible: bool, now: datetime) -> PriceDay:
+    day = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return PriceDay(
+        id=day_id(gpu, interruptible, now),
+        gpu_name=gpu,
+        interruptible=interruptible,
+        day=day,
+        expires_at=day + prices.KEPT,
+    )

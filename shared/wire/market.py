@@ -1,0 +1,61 @@
+"""What the market was and is. Prices are USD per GPU and hour."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from shared.wire.base import Query, View
+
+
+class MarketQuery(Query):
+    gpu_name: str = Field(min_length=1, max_length=100)
+    interruptible: bool = False
+    days: Literal["1", "7", "30"] = "1"
+    provider: Literal["vast", "tensordock", "gce"] | None = None
+
+
+class PointView(View):
+    at: datetime
+    samples: int
+    offers: float
+    low: float
+    p10: float
+    median: float
+    p90: float
+
+
+class TrendView(View):
+    percent_a_day: float
+    error: float
+    """One standard error of it."""
+    points: int
+
+
+class YourView(View):
+    instance_id: str
+    name: str
+    usd_per_gpu_hour: float
+    cheaper_percent: float
+    """How much less the cheapest tenth of the market asks now; 0 when none does."""
+
+
+class MarketView(View):
+    gpu_name: str
+    interruptible: bool
+    days: int
+    now: PointView | None
+    """The newest hour that was sampled."""
+    band: list[PointView]
+    trend: TrendView | None
+    enough: bool
+    note: str
+    """In words, what the data allow to say."""
+    reference_usd_per_gpu_hour: float | None
+    reference: str | None
+    below_reference_percent: float | None
+    yours: list[YourView]
+    watched: list[str]
+    """The GPUs that are sampled."""
