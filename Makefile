@@ -60,6 +60,7 @@ docs: setup $(NODE)
 	@$(PY) -m infra.lifecycle
 	@$(PY) -m infra.env_example
 	@$(PY) -m infra.client
+	@$(PY) -m infra.firebase
 	@$(PY) -m cli.docs
 
 clean:

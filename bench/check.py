@@ -23,6 +23,7 @@ CHECKS: dict[str, list[str]] = {
     "indexes": [sys.executable, "-m", "infra.indexes", "--check"],
     "lifecycle": [sys.executable, "-m", "infra.lifecycle", "--check"],
     "env_example": [sys.executable, "-m", "infra.env_example", "--check"],
+    "firebase": [sys.executable, "-m", "infra.firebase", "--check"],
     "client": [sys.executable, "-m", "infra.client", "--check"],
     "types": ["npm", "--prefix", "frontend", "run", "--silent", "typecheck"],
     "eslint": ["npm", "--prefix", "frontend", "run", "--silent", "lint"],

@@ -21,7 +21,7 @@ from local.embedded import ROOT, Embedded, running
 
 GPU = "RTX 4090"
 FILES, BYTES = 5_000, 200_000_000
-IDLE_AFTER = "4s"
+IDLE_AFTER = "10s"
 GOALS = {
     "files": f">= {FILES}",
     "bytes": f">= {BYTES}",

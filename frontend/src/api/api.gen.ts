@@ -104,6 +104,10 @@ const injectedRtkApi = api
         }),
         invalidatesTags: ["auth"],
       }),
+      healthz: build.query<HealthzApiResponse, HealthzApiArg>({
+        query: () => ({ url: `/healthz` }),
+        providesTags: ["instances"],
+      }),
       listInstances: build.query<ListInstancesApiResponse, ListInstancesApiArg>(
         {
           query: (queryArg) => ({
@@ -530,6 +534,12 @@ export type CreateUserApiResponse = /** status 201 Create a user */ {
 export type CreateUserApiArg = {
   createUserRequest: CreateUserRequest;
 };
+export type HealthzApiResponse =
+  /** status 200 Whether the API and its database answer */ {
+    success: true;
+    data: Done;
+  };
+export type HealthzApiArg = void;
 export type ListInstancesApiResponse = /** status 200 List instances */ {
   success: true;
   data: InstanceList;
@@ -1486,6 +1496,7 @@ export const {
   useListSshKeysQuery,
   useSetSshKeysMutation,
   useCreateUserMutation,
+  useHealthzQuery,
   useListInstancesQuery,
   useProvisionMutation,
   useShowInstanceQuery,

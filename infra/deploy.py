@@ -1,0 +1,469 @@
+"""Everything on Google Cloud, from the manifest: see it, make it so, take it away.
+
+    python -m infra.deploy plan    --project P --region R
+    python -m infra.deploy apply   --project P --region R
+    python -m infra.deploy destroy --project P --region R
+
+Each step reads what is there, and does something only where that differs from what is wanted: a second apply changes nothing,
+and one that was cut off goes on with the next. Commands are gcloud's; jobs go through the scheduler's own client. Secrets are
+made empty and never read: their values are yours to add.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shlex
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from infra import manifest, schedule
+from infra.manifest import ROOT, Function
+from infra.stage import stage
+
+SERVICES = (
+    "run.googleapis.com", "cloudbuild.googleapis.com", "artifactregistry.googleapis.com", "firestore.googleapis.com",
+    "cloudscheduler.googleapis.com", "secretmanager.googleapis.com", "compute.googleapis.com", "iam.googleapis.com",
+    "firebase.googleapis.com", "firebasehosting.googleapis.com",
+)  # fmt: skip
+TTL_COLLECTIONS = ("sessions", "events", "orders", "idempotency", "throttles", "prices")
+BASE_IMAGE = "python313"
+AUDIENCE = "dumont-functions"
+PREFIX = "dumont-"
+
+
+@dataclass(frozen=True)
+class Secret:
+    name: str
+    setting: str
+    required: bool
+    accounts: tuple[str, ...]
+    """Who may read it."""
+
+
+ACCOUNTS = {
+    "read": "functions that only read and write the database",
+    "rent": "functions that rent machines and write to storage",
+    "auth": "the only holder of the key that signs tokens",
+    "tick": "Cloud Scheduler's identity",
+}
+SECRETS = (
+    Secret("master-key", "DUMONT_MASTER_KEY", True, ("read", "rent", "auth")),
+    Secret("jwt-private-key", "DUMONT_JWT_PRIVATE_KEY", True, ("auth",)),
+    Secret("vast-api-key", "DUMONT_VAST_API_KEY", False, ("rent",)),
+    Secret("tensordock-token", "DUMONT_TENSORDOCK_TOKEN", False, ("rent",)),
+    Secret("s3-access-key", "DUMONT_S3_ACCESS_KEY", True, ("rent",)),
+    Secret("s3-secret-key", "DUMONT_S3_SECRET_KEY", True, ("rent",)),
+)
+ROLES = {
+    "read": ("roles/datastore.user",),
+    "rent": ("roles/datastore.user", "roles/compute.instanceAdmin.v1"),
+    "auth": ("roles/datastore.user",),
+    "tick": (),
+}
+
+
+class Failed(Exception):
+    """A command failed; the message says which and what it said."""
+
+
+Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
+
+
+def run_gcloud(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["gcloud", *words], capture_output=True, text=True, timeout=1800)
+
+
+class Gcloud:
+    """Runs gcloud; `say` gets each command that changes something, before it runs."""
+
+    def __init__(self, project: str, say: Callable[[str], None], run: Run | None = None) -> None:
+        self._project = project
+        self._say = say
+        self._really = run or run_gcloud
+
+    def read(self, *words: str) -> Any:
+        """The answer's JSON; None when there is no such thing."""
+        done = self._run([*words, "--format=json"])
+        if done.returncode == 0:
+            return json.loads(done.stdout or "null")
+        if any(
+            mark in done.stderr
+            for mark in ("NOT_FOUND", "not found", "Cannot find", "does not exist", "SERVICE_DISABLED")
+        ):
+            return None
+        raise Failed(f"gcloud {shlex.join(words)}: {done.stderr.strip()[-1500:]}")
+
+    def change(self, *words: str) -> None:
+        self._say(f"gcloud {shlex.join(words)}")
+        done = self._run(list(words))
+        if done.returncode != 0 and "ALREADY_EXISTS" not in done.stderr and "already exists" not in done.stderr:
+            raise Failed(f"gcloud {shlex.join(words)}: {done.stderr.strip()[-1500:]}")
+
+    def _run(self, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        return self._really([*words, f"--project={self._project}", "--quiet"])
+
+
+@dataclass
+class Plan:
+    """What differs, in the order it is done. `commands` are what `apply` would run; `notes` what a person must do."""
+
+    commands: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    blocked: bool = False
+
+
+@dataclass(frozen=True)
+class Target:
+    project: str
+    region: str
+    settings: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def public_url(self) -> str:
+        return dict(self.settings).get("DUMONT_PUBLIC_URL", f"https://{self.project}.web.app")
+
+    def account(self, short: str) -> str:
+        return f"{PREFIX}{short}@{self.project}.iam.gserviceaccount.com"
+
+
+def service_of(function: str) -> str:
+    return PREFIX + function.replace("_", "-")
+
+
+def account_of(function: Function) -> str:
+    if function.name == "auth":
+        return "auth"
+    return "rent" if "boto3" in function.requires or "google-cloud-compute" in function.requires else "read"
+
+
+def content_hash(folder: Path, extra: str) -> str:
+    """Of every file below a stage and of how it is deployed; a label takes 12 letters of it."""
+    digest = hashlib.sha256(extra.encode())
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def deploy_words(function: Function, target: Target, folder: Path, mounted: Sequence[Secret]) -> list[str]:
+    """Flags of `gcloud run deploy`, without the tag."""
+    account = account_of(function)
+    env = {
+        "DUMONT_ENV": "production",
+        "DUMONT_STORE": f"firestore:{target.project}",
+        "DUMONT_PUBLIC_URL": target.public_url,
+        "DUMONT_OIDC_MODE": "iam" if function.schedule else "verify",
+        "DUMONT_OIDC_AUDIENCE": AUDIENCE,
+        "DUMONT_OIDC_EMAIL": target.account("tick"),
+        "THREADS": str(function.concurrency),
+        **({"DUMONT_GCE_PROJECT": target.project} if account == "rent" else {}),
+        **dict(target.settings),
+    }
+    words = [
+        "run", "deploy", service_of(function.name), f"--source={folder}", "--function=main", f"--base-image={BASE_IMAGE}",
+        f"--region={target.region}", f"--service-account={target.account(account)}", f"--memory={function.memory_mib}Mi",
+        "--cpu=1", f"--timeout={function.timeout_s}", f"--concurrency={function.concurrency}", "--min-instances=0",
+        f"--max-instances={function.max_instances}", "--cpu-boost", f"--add-custom-audiences={AUDIENCE}",
+        # A separator of its own: values hold commas.
+        "--set-env-vars=^|^" + "|".join(f"{name}={value}" for name, value in sorted(env.items())),
+    ]  # fmt: skip
+    readable = [s for s in mounted if account in s.accounts]
+    if readable:
+        words.append("--set-secrets=" + ",".join(f"{s.setting}={PREFIX}{s.name}:latest" for s in readable))
+    # Public ones take our own tokens in Authorization, which Cloud Run would otherwise read as Google's.
+    words.append("--no-allow-unauthenticated" if function.schedule else "--no-invoker-iam-check")
+    return words
+
+
+class Deployment:
+    """The steps, each as (name, changes)."""
+
+    def __init__(self, target: Target, gcloud: Gcloud, stages: Path, jobs: schedule.Jobs | None) -> None:
+        self._target = target
+        self._gcloud = gcloud
+        self._stages = stages
+        self._jobs = jobs
+        self._functions = manifest.load()
+        self.notes: list[str] = []
+
+    def changes(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """(step, gcloud words) of everything that differs now, read as it goes."""
+        for name, step in (
+            ("apis", self._apis),
+            ("accounts", self._accounts),
+            ("secrets", self._secrets),
+            ("database", self._database),
+            ("functions", self._deploys),
+            ("traffic", self._traffic),
+            ("invokers", self._invokers),
+        ):
+            for words in step():
+                yield name, tuple(words)
+
+    def _apis(self) -> Iterator[list[str]]:
+        enabled = {one["config"]["name"] for one in self._gcloud.read("services", "list", "--enabled") or []}
+        missing = [name for name in SERVICES if name not in enabled]
+        if missing:
+            yield ["services", "enable", *missing]
+
+    def _accounts(self) -> Iterator[list[str]]:
+        known = {one["email"] for one in self._gcloud.read("iam", "service-accounts", "list") or []}
+        for short, what in ACCOUNTS.items():
+            if self._target.account(short) not in known:
+                yield ["iam", "service-accounts", "create", PREFIX + short, f"--display-name=Dumont Cloud: {what}"]
+        policy = self._gcloud.read("projects", "get-iam-policy", self._target.project) or {}
+        held = {(b["role"], member) for b in policy.get("bindings", []) for member in b.get("members", [])}
+        for short, roles in ROLES.items():
+            member = f"serviceAccount:{self._target.account(short)}"
+            for role in roles:
+                if (role, member) not in held:
+                    yield ["projects", "add-iam-policy-binding", self._target.project, f"--member={member}",
+                           f"--role={role}", "--condition=None"]  # fmt: skip
+
+    def _secrets(self) -> Iterator[list[str]]:
+        known = {one["name"].rsplit("/", 1)[-1] for one in self._gcloud.read("secrets", "list") or []}
+        for secret in SECRETS:
+            name = PREFIX + secret.name
+            if name not in known:
+                yield ["secrets", "create", name, "--replication-policy=automatic"]
+            policy = self._gcloud.read("secrets", "get-iam-policy", name) or {}
+            held = {member for b in policy.get("bindings", []) for member in b.get("members", [])}
+            for short in secret.accounts:
+                member = f"serviceAccount:{self._target.account(short)}"
+                if member not in held:
+                    yield ["secrets", "add-iam-policy-binding", name, f"--member={member}",
+                           "--role=roles/secretmanager.secretAccessor"]  # fmt: skip
+
+    def filled(self) -> list[Secret]:
+        """Secrets that have a value."""
+        found = []
+        for secret in SECRETS:
+            versions = self._gcloud.read("secrets", "versions", "list", PREFIX + secret.name, "--filter=state=ENABLED")
+            if versions:
+                found.append(secret)
+        return found
+
+    def _database(self) -> Iterator[list[str]]:
+        if self._gcloud.read("firestore", "databases", "describe", "--database=(default)") is None:
+            yield ["firestore", "databases", "create", "--database=(default)", f"--location={self._target.region}",
+                   "--type=firestore-native", "--delete-protection"]  # fmt: skip
+        wanted = json.loads((ROOT / "infra" / "firestore.indexes.json").read_text())["indexes"]
+        known = {_index_key(one) for one in self._gcloud.read("firestore", "indexes", "composite", "list") or []}
+        for index in wanted:
+            if _index_key(index) in known:
+                continue
+            fields = [f"--field-config=field-path={f['fieldPath']},order={f['order'].lower()}" for f in index["fields"]]
+            yield ["firestore", "indexes", "composite", "create", f"--collection-group={index['collectionGroup']}",
+                   "--query-scope=collection", *fields, "--async"]  # fmt: skip
+        for collection in TTL_COLLECTIONS:
+            field_ = self._gcloud.read(
+                "firestore", "fields", "describe", "expires_at", f"--collection-group={collection}"
+            )
+            if not (field_ or {}).get("ttlConfig"):
+                yield ["firestore", "fields", "ttls", "update", "expires_at", f"--collection-group={collection}",
+                       "--enable-ttl", "--async"]  # fmt: skip
+
+    def _services(self) -> dict[str, Any]:
+        listed = self._gcloud.read("run", "services", "list", f"--region={self._target.region}") or []
+        return {one["metadata"]["name"]: one for one in listed}
+
+    def _deploys(self) -> Iterator[list[str]]:
+        filled = self.filled()
+        lacking = [s for s in SECRETS if s.required and s not in filled]
+        if lacking:
+            for secret in lacking:
+                self.notes.append(
+                    f"{PREFIX}{secret.name} has no value: gcloud secrets versions add {PREFIX}{secret.name} "
+                    f"--data-file=- --project={self._target.project}   (docs/deploy.md says what it is)"
+                )
+            self.notes.append("functions wait until the secrets above have values; then apply again")
+            return
+        services = self._services()
+        for function in self._functions.values():
+            folder = self._stages / function.name
+            words = deploy_words(function, self._target, folder, filled)
+            label = content_hash(folder, shlex.join(w for w in words if not w.startswith("--source=")))
+            there = services.get(service_of(function.name), {})
+            if there.get("metadata", {}).get("labels", {}).get("dumont-hash") == label:
+                continue
+            first = service_of(function.name) not in services
+            # The first revision must take traffic; later ones are tried under their tag first.
+            yield [
+                *words,
+                f"--update-labels=dumont-hash={label}",
+                f"--tag=c-{label}",
+                *([] if first else ["--no-traffic"]),
+            ]
+
+    def _traffic(self) -> Iterator[list[str]]:
+        for name, there in self._services().items():
+            label = there.get("metadata", {}).get("labels", {}).get("dumont-hash")
+            if not name.startswith(PREFIX) or not label:
+                continue
+            traffic = there.get("status", {}).get("traffic", [])
+            if any(t.get("tag") == f"c-{label}" and t.get("percent") == 100 for t in traffic):
+                continue
+            yield ["run", "services", "update-traffic", name, f"--to-tags=c-{label}=100",
+                   f"--region={self._target.region}"]  # fmt: skip
+
+    def _invokers(self) -> Iterator[list[str]]:
+        services = self._services()
+        member = f"serviceAccount:{self._target.account('tick')}"
+        for function in self._functions.values():
+            name = service_of(function.name)
+            if not function.schedule or name not in services:
+                continue
+            policy = (
+                self._gcloud.read("run", "services", "get-iam-policy", name, f"--region={self._target.region}") or {}
+            )
+            held = {m for b in policy.get("bindings", []) for m in b.get("members", [])}
+            if member not in held:
+                yield ["run", "services", "add-iam-policy-binding", name, f"--region={self._target.region}",
+                       f"--member={member}", "--role=roles/run.invoker"]  # fmt: skip
+
+    def healthy(self, words: Sequence[str]) -> None:
+        """Before a revision takes traffic, its tagged address must answer. Raises Failed."""
+        name, tag = words[3], words[4].removeprefix("--to-tags=").removesuffix("=100")
+        there = self._services().get(name, {})
+        address = next((t.get("url") for t in there.get("status", {}).get("traffic", []) if t.get("tag") == tag), None)
+        function = next(f for f in self._functions.values() if service_of(f.name) == name)
+        if function.schedule or not address:
+            # Only the scheduler may call those; Cloud Run's own start-up probe has seen them listen.
+            return
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=60) as answer:
+                answer.read()
+        except (urllib.error.URLError, OSError) as error:
+            raise Failed(
+                f"{name} does not answer at {address}/health ({error}); the old revision keeps the traffic"
+            ) from error
+
+    def jobs(self) -> list[str]:
+        """Create or correct the scheduler's jobs; what changed. Paused ones stay paused."""
+        services = self._services()
+        wanted = []
+        for function in self._functions.values():
+            there = services.get(service_of(function.name))
+            if function.schedule and there:
+                address = there["status"]["url"] + "/api/v1" + function.routes[0].path
+                wanted.append(
+                    schedule.Job(
+                        name=service_of(function.name),
+                        cron=function.schedule,
+                        url=address,
+                        account=self._target.account("tick"),
+                        audience=AUDIENCE,
+                        deadline_s=min(1800, function.timeout_s + 15),
+                    )
+                )
+        return (self._jobs or schedule.connect(self._target.project, self._target.region)).reconcile(wanted)
+
+    def removals(self) -> Iterator[tuple[str, ...]]:
+        """Everything apply made, but for the database and the secrets."""
+        for name in self._services():
+            if name.startswith(PREFIX):
+                yield ("run", "services", "delete", name, f"--region={self._target.region}")
+        known = {one["email"] for one in self._gcloud.read("iam", "service-accounts", "list") or []}
+        for short in ACCOUNTS:
+            if self._target.account(short) in known:
+                yield ("iam", "service-accounts", "delete", self._target.account(short))
+
+
+def _index_key(index: dict[str, Any]) -> tuple[Any, ...]:
+    group = index.get("collectionGroup") or index.get("name", "").split("/collectionGroups/")[-1].split("/")[0]
+    fields = [(f["fieldPath"], f.get("order")) for f in index["fields"] if f["fieldPath"] != "__name__"]
+    return (group, tuple(fields))
+
+
+def make_stages(out: Path) -> None:
+    for function in manifest.load().values():
+        stage(function, out)
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def main(argv: Sequence[str] | None = None, jobs: schedule.Jobs | None = None, run: Run | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("verb", choices=("plan", "apply", "destroy"))
+    parser.add_argument("--project", required=True)
+    parser.add_argument("--region", required=True)
+    parser.add_argument("--set", action="append", default=[], metavar="DUMONT_X=Y", help="a setting for every function")
+    parser.add_argument("--stages", type=Path, default=ROOT / "build" / "stage")
+    parser.add_argument("--no-stage", action="store_true", help="deploy the stages as they are")
+    given = parser.parse_args(argv)
+    settings = tuple(tuple(one.split("=", 1)) for one in given.set)
+    if any(len(pair) != 2 or not pair[0].startswith("DUMONT_") for pair in settings):
+        parser.error("--set takes DUMONT_NAME=VALUE")
+    target = Target(given.project, given.region, settings)
+    if not given.no_stage and given.verb != "destroy":
+        from infra.stage import main as stage_all
+
+        sys.argv = ["stage", "--all", "--out", str(given.stages)]
+        stage_all()
+    gcloud = Gcloud(given.project, say, run)
+    deployment = Deployment(target, gcloud, given.stages, jobs)
+    try:
+        return {"plan": plan, "apply": apply, "destroy": destroy}[given.verb](deployment, gcloud)
+    except Failed as failure:
+        say(f"FAILED {failure}")
+        say("nothing that was done is undone; the next apply goes on from here")
+        return 1
+
+
+def plan(deployment: Deployment, gcloud: Gcloud) -> int:
+    count = 0
+    for step, words in deployment.changes():
+        count += 1
+        say(f"{step:10} gcloud {shlex.join(words)}")
+    for note in deployment.notes:
+        say(f"you        {note}")
+    say(f"{count} changes" if count else "nothing to change")
+    return 0
+
+
+def apply(deployment: Deployment, gcloud: Gcloud) -> int:
+    count = 0
+    for step, words in deployment.changes():
+        if step == "traffic":
+            deployment.healthy(words)
+        gcloud.change(*words)
+        count += 1
+    if not deployment.notes:
+        for line in deployment.jobs():
+            say(line)
+            count += 1
+    for note in deployment.notes:
+        say(f"you: {note}")
+    say(f"{count} changes" if count else "nothing to change")
+    if not deployment.notes:
+        say("the console and the rules: npx firebase-tools deploy --only hosting,firestore:rules")
+    return 0
+
+
+def destroy(deployment: Deployment, gcloud: Gcloud) -> int:
+    for line in (deployment._jobs or schedule.connect(deployment._target.project, deployment._target.region)).remove(
+        PREFIX
+    ):
+        say(line)
+    for words in deployment.removals():
+        gcloud.change(*words)
+    say(
+        "kept: the Firestore database (gcloud firestore databases delete), the secrets (gcloud secrets delete) and the bucket;"
+    )
+    say("they hold your data. Rented machines end with their instances: destroy those first (dumont ls --all).")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,285 @@
+"""A deployment is what the manifest says; it is resumed, repeated and taken away without surprises."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.cloud.scheduler_v1.services.cloud_scheduler.transports import CloudSchedulerRestTransport
+
+from infra import deploy, firebase, manifest, schedule
+from infra.deploy import SECRETS, SERVICES
+from tests.support.fake_gcloud import FakeGcloud
+
+ARGS = ["--project=made-up", "--region=europe-west1", "--no-stage"]
+
+
+class FakeJobs:
+    def __init__(self) -> None:
+        self.known: dict[str, schedule.Job] = {}
+
+    def reconcile(self, wanted: Sequence[schedule.Job]) -> list[str]:
+        changed = [job for job in wanted if self.known.get(job.name) != job]
+        self.known.update({job.name: job for job in changed})
+        return [f"scheduler {job.name}" for job in changed]
+
+    def remove(self, prefix: str) -> list[str]:
+        gone, self.known = list(self.known), {}
+        return gone
+
+
+class Project:
+    """A made-up project behind a gcloud of our own."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.gcloud = FakeGcloud()
+        self.stages = tmp_path / "stages"
+        for name in manifest.load():
+            (self.stages / name).mkdir(parents=True)
+            (self.stages / name / "main.py").write_text(f"# {name}")
+        self.jobs = FakeJobs()
+
+    def run(self, verb: str) -> int:
+        return deploy.main([verb, *ARGS, f"--stages={self.stages}"], jobs=self.jobs, run=self.gcloud)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return self.gcloud.state
+
+    def fill_secrets(self) -> None:
+        for secret in self.state["secrets"].values():
+            secret["versions"] = 1
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    # What the fake calls addresses are nobody's.
+    monkeypatch.setattr(deploy.Deployment, "healthy", lambda self, words: None)
+    return Project(tmp_path)
+
+
+def applied(project: Project) -> Project:
+    assert project.run("apply") == 0
+    project.fill_secrets()
+    assert project.run("apply") == 0
+    return project
+
+
+def test_a_plan_changes_nothing_and_names_everything(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    assert project.run("plan") == 0
+    said = capsys.readouterr().out
+
+    assert project.gcloud.log == []
+    assert all(name in said for name in SERVICES)
+    assert all(secret.name in said for secret in SECRETS)
+    assert "has no value" in said
+
+
+def test_functions_wait_for_their_secrets_and_then_everything_is_there(project: Project) -> None:
+    assert project.run("apply") == 0
+    assert project.state["services"] == {} and project.jobs.known == {}
+
+    project.fill_secrets()
+    assert project.run("apply") == 0
+    state, functions = project.state, manifest.load()
+    assert set(state["services"]) == {deploy.service_of(name) for name in functions}
+    assert len(project.jobs.known) == sum(f.schedule is not None for f in functions.values())
+    for name, function in functions.items():
+        invokers = state["services"][deploy.service_of(name)].get("policy", {})
+        assert bool(invokers) == bool(function.schedule), name
+
+
+def test_a_second_apply_changes_nothing(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    before = len(applied(project).gcloud.log)
+    capsys.readouterr()
+
+    assert project.run("apply") == 0
+    assert len(project.gcloud.log) == before
+    assert "nothing to change" in capsys.readouterr().out
+
+
+def test_only_what_changed_is_deployed_again_and_takes_traffic_last(project: Project) -> None:
+    applied(project)
+    (project.stages / "wake" / "main.py").write_text("# new")
+    done = len(project.gcloud.log)
+
+    assert project.run("apply") == 0
+    new = [" ".join(words) for words in project.gcloud.log[done:]]
+    assert len(new) == 2 and "run deploy dumont-wake" in new[0] and "--no-traffic" in new[0]
+    assert "update-traffic dumont-wake" in new[1]
+    traffic = project.state["services"]["dumont-wake"]["status"]["traffic"]
+    assert [row["percent"] for row in traffic] == [0, 100]
+
+
+def test_an_apply_cut_off_at_any_change_ends_the_same(project: Project) -> None:
+    applied(project)
+    wanted, total = project.state, len(project.gcloud.log)
+    for number in range(1, total + 1):
+        for when in ("before", "after"):
+            project.gcloud, project.jobs = FakeGcloud(), FakeJobs()
+            project.gcloud.die = (number, when)
+            for _ in range(6):
+                if project.run("apply") == 0:
+                    if project.jobs.known:
+                        break
+                    project.fill_secrets()
+            assert len(project.gcloud.log) >= number
+            assert project.state == wanted, (number, when)
+
+
+def test_destroy_removes_what_apply_made_and_says_what_it_kept(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    applied(project)
+    assert project.run("destroy") == 0
+    state = project.state
+
+    assert (state["services"], state["accounts"], project.jobs.known) == ({}, [], {})
+    assert state["database"] and state["secrets"]
+    assert "kept" in capsys.readouterr().out
+
+
+def test_only_auth_reads_the_signing_key_and_only_renters_the_providers_keys(project: Project) -> None:
+    state = applied(project).state
+    readers = {name: {m for ms in s["policy"].values() for m in ms} for name, s in state["secrets"].items()}
+    assert readers["dumont-jwt-private-key"] == {"serviceAccount:dumont-auth@made-up.iam.gserviceaccount.com"}
+    assert readers["dumont-vast-api-key"] == {"serviceAccount:dumont-rent@made-up.iam.gserviceaccount.com"}
+    deployed = {words[2]: " ".join(words) for words in project.gcloud.log if words[:2] == ["run", "deploy"]}
+    assert "JWT_PRIVATE_KEY" in deployed["dumont-auth"]
+    assert not any("JWT_PRIVATE_KEY" in words for name, words in deployed.items() if name != "dumont-auth")
+    assert "VAST_API_KEY" not in deployed["dumont-auth"] + deployed["dumont-instances"]
+    for name, function in manifest.load().items():
+        open_to_all = "--no-invoker-iam-check" in deployed[deploy.service_of(name)]
+        assert open_to_all == (function.schedule is None), name
+
+
+def _bare(word: str) -> str:
+    if "^|^" in word:
+        return "--set-env-vars=A=b"
+    return word.split("=", maxsplit=1)[0] + "=x" if " " in word else word
+
+
+@pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not installed")
+def test_gclouds_own_parser_takes_every_command(project: Project, tmp_path: Path) -> None:
+    applied(project)
+    (project.stages / "wake" / "main.py").write_text("# new")
+    assert project.run("apply") == 0 and project.run("destroy") == 0
+    kinds: dict[str, list[str]] = {}
+    for words in project.gcloud.log:
+        kinds.setdefault(" ".join(w.split("=")[0] for w in words if w.startswith("--")) + words[0] + words[1], words)
+    # Values with blanks and separators are gcloud's to split; here only words and flags are judged.
+    lines = [
+        " ".join(["gcloud", *(w.split("=")[0] + "=x" if "^|^" in w or " " in w else w for w in ws)])
+        for ws in kinds.values()
+    ]
+    lines.append("gcloud run deploy x --no-such-flag")
+    text = tmp_path / "commands.md"
+    text.write_text("```\n" + "\n".join(lines) + "\n```\n")
+    done = subprocess.run(
+        ["gcloud", "meta", "lint-gcloud-commands", f"--commands-text-file={text}"],
+        capture_output=True, text=True, timeout=170,
+        env={**os.environ, "CLOUDSDK_CONFIG": str(tmp_path / "config"), "CLOUDSDK_CORE_DISABLE_PROMPTS": "1"},
+    )  # fmt: skip
+    judged = {row["command_string"]: row for row in json.loads(done.stdout)}
+    wrong = {line: row["error_message"] for line, row in judged.items() if not row["success"]}
+    assert len(judged) == len(lines)
+    assert [line for line in wrong if "no-such-flag" not in line] == [], list(wrong.values())
+    assert len(wrong) == 1, "the parser found the flag that does not exist"
+
+
+# Cloud Scheduler by its own client ------------------------------------------------------------------------------------
+
+
+class SchedulerApi(BaseHTTPRequestHandler):
+    jobs: dict[str, dict[str, Any]]
+    calls: list[str]
+
+    def _answer(self, status: int, body: Any) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _body(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        return found
+
+    def do_GET(self) -> None:
+        self._answer(200, {"jobs": list(self.jobs.values())})
+
+    def do_POST(self) -> None:
+        job = self._body()
+        self.calls.append(f"create {job['name'].rsplit('/', 1)[-1]}")
+        self.jobs[job["name"]] = {**job, "state": "ENABLED"}
+        self._answer(200, self.jobs[job["name"]])
+
+    def do_PATCH(self) -> None:
+        name, _, query = self.path.removeprefix("/v1/").partition("?")
+        self.calls.append(f"update {name.rsplit('/', 1)[-1]} {query}")
+        self.jobs[name] = {**self.jobs[name], **self._body()}
+        self._answer(200, self.jobs[name])
+
+    def do_DELETE(self) -> None:
+        self.jobs.pop(self.path.removeprefix("/v1/").partition("?")[0])
+        self._answer(200, {})
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def api() -> Iterator[tuple[schedule.CloudJobs, type[SchedulerApi]]]:
+    handler = type("Handler", (SchedulerApi,), {"jobs": {}, "calls": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    transport = CloudSchedulerRestTransport(
+        host=f"http://127.0.0.1:{server.server_port}", credentials=AnonymousCredentials(), url_scheme="http"
+    )
+    yield schedule.connect("p", "r", transport), handler
+    server.shutdown()
+
+
+def a_job(**changes: Any) -> schedule.Job:
+    given = {"name": "dumont-tick", "cron": "* * * * *", "url": "https://x/api", "account": "a@b", "audience": "c"}
+    return schedule.Job(**{**given, "deadline_s": 60, **changes})
+
+
+def test_jobs_are_created_once_corrected_when_they_differ_and_stay_paused(
+    api: tuple[schedule.CloudJobs, type[SchedulerApi]],
+) -> None:
+    jobs, server = api
+    assert len(jobs.reconcile([a_job()])) == 1
+    assert jobs.reconcile([a_job()]) == []
+    (name,) = server.jobs
+    server.jobs[name]["state"] = "PAUSED"
+
+    assert len(jobs.reconcile([a_job(cron="*/5 * * * *")])) == 1
+    assert server.jobs[name]["schedule"] == "*/5 * * * *"
+    assert "state" not in server.calls[-1], "a paused job stays paused"
+    assert [call.split()[0] for call in server.calls] == ["create", "update"]
+    assert jobs.remove("dumont-") and server.jobs == {}
+
+
+# Static hosting -------------------------------------------------------------------------------------------------------
+
+
+def test_hosting_can_tell_every_route_by_its_path_alone() -> None:
+    assert firebase.conflicts() == []
+
+
+def test_fixed_paths_come_before_those_with_parameters_and_scheduled_ones_are_not_public() -> None:
+    sources = [row["source"] for row in firebase.rewrites("r")]
+    assert sources.index("/api/v1/instances/provision") < sources.index("/api/v1/instances/*")
+    assert not any("internal" in source for source in sources)
+    assert sources[-1] == "!/api/**"
