@@ -177,10 +177,7 @@ def test_gclouds_own_parser_takes_every_command(project: Project, tmp_path: Path
     for words in project.gcloud.log:
         kinds.setdefault(" ".join(w.split("=")[0] for w in words if w.startswith("--")) + words[0] + words[1], words)
     # Values with blanks and separators are gcloud's to split; here only words and flags are judged.
-    lines = [
-        " ".join(["gcloud", *(w.split("=")[0] + "=x" if "^|^" in w or " " in w else w for w in ws)])
-        for ws in kinds.values()
-    ]
+    lines = [" ".join(["gcloud", *map(_bare, words)]) for words in kinds.values()]
     lines.append("gcloud run deploy x --no-such-flag")
     text = tmp_path / "commands.md"
     text.write_text("```\n" + "\n".join(lines) + "\n```\n")
