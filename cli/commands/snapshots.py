@@ -1,4 +1,4 @@
-"""snapshots ls, take."""
+"""snapshots ls, take, key."""
 
 from __future__ import annotations
 
@@ -44,3 +44,19 @@ def take(instance: str) -> None:
     api = client()
     answer = api.post(f"/instances/{find(api, instance)['id']}/snapshots", wait=50)
     out(answer) if as_json() else click.echo(f"{answer['id']} is {answer['state']}: {answer['files']} files")
+
+
+@snapshots.command("key")
+@click.argument("instance")
+def key(instance: str) -> None:
+    """What restores an instance's snapshots without a control plane. Keep it as you keep a password."""
+    api = client()
+    answer = api.get(f"/instances/{find(api, instance)['id']}/recovery")
+    if as_json():
+        out(answer)
+        return
+    click.echo(answer["key"])
+    endpoint = f" --endpoint {answer['endpoint']}" if answer["endpoint"] else ""
+    click.echo(
+        f"python -m agent.snapshot restore --store {answer['store']}{endpoint} --key-file KEY --to FOLDER", err=True
+    )

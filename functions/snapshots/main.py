@@ -3,10 +3,10 @@
 import functions_framework
 
 from shared.bootstrap import deps
-from shared.flows.instances import take_snapshot
+from shared.flows.instances import snapshot_key, take_snapshot
 from shared.queries import list_snapshots, owned, snapshot_view
 from shared.web.endpoint import Call, endpoint, routes
-from shared.wire.instances import ListSnapshotsQuery, SnapshotList, SnapshotView, WaitQuery
+from shared.wire.instances import ListSnapshotsQuery, RecoveryView, SnapshotList, SnapshotView, WaitQuery
 
 
 @endpoint("GET", "/instances/{instance}/snapshots", caller="user", query=ListSnapshotsQuery)
@@ -21,4 +21,9 @@ def take(call: Call) -> SnapshotView:
     return snapshot_view(snapshot, owned(deps(), instance.id, call.user.id).snapshot_id)
 
 
-main = functions_framework.http(routes(index, take, deps=deps))
+@endpoint("GET", "/instances/{instance}/recovery", caller="user")
+def recovery(call: Call) -> RecoveryView:
+    return snapshot_key(owned(deps(), call.params["instance"], call.user.id), deps())
+
+
+main = functions_framework.http(routes(index, take, recovery, deps=deps))

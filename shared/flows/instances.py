@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import time
 import uuid
@@ -19,7 +20,7 @@ from shared.flows import keys
 from shared.flows.advance import POLL_S, drive, kick
 from shared.flows.advance.racing import no_offer, search
 from shared.flows.agents import new_order, with_timer
-from shared.flows.snapshot_orders import order_snapshot
+from shared.flows.snapshot_orders import order_snapshot, prefix_of
 from shared.flows.usage import require_budget
 from shared.store.records import Transaction
 from shared.wire import instances as wire
@@ -296,6 +297,20 @@ def exec_view(order: Order) -> wire.ExecView:
         stderr=order.stderr,
         truncated=order.truncated,
         error=order.error,
+    )
+
+
+def snapshot_key(instance: Instance, deps: Deps) -> wire.RecoveryView:
+    """Its owner may always leave, and take the files along. Told of in the instance's events."""
+    key = keys.data_key(deps, instance.id)
+    deps.records.transact(
+        lambda tx: tx.event(instance, "key_shown", "the key of its snapshots was shown", instance.user_id)
+    )
+    return wire.RecoveryView(
+        instance_id=instance.id,
+        store=f"s3://{deps.settings.s3_bucket}/{prefix_of(instance.id).rstrip('/')}",
+        endpoint=deps.settings.s3_endpoint,
+        key=base64.b64encode(key).decode(),
     )
 
 

@@ -198,6 +198,16 @@ class InstanceView(View):
     """Which actions this state allows."""
 
 
+class RecoveryView(View):
+    """Enough, with the bucket's credentials, to restore by `python -m agent.snapshot` when there is no control plane."""
+
+    instance_id: str
+    store: str
+    endpoint: str | None
+    key: str
+    """Base64 of the 32 bytes that open this instance's snapshots, and no other's."""
+
+
 class InstanceList(View):
     instances: list[InstanceView]
     next_cursor: str | None

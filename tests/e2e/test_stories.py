@@ -276,3 +276,40 @@ def test_vastais_own_command_line_works_against_the_simulated_market(local: Embe
     eventually(lambda: run("show", "instance", id)["actual_status"] == "running" or time.sleep(0.5))
     run("destroy", "instance", id, "-y")
     eventually(lambda: int(id) not in [row["id"] for row in run("show", "instances")])
+
+
+def test_files_come_back_without_any_control_plane(local: Embedded, api_client: ApiClient, tmp_path: Path) -> None:
+    instance = api_client.until(provision(api_client)["id"], "running")
+    GpuInstance(api_client, instance).run_command("mkdir -p src && echo kept > src/note")
+    api_client.call("POST", f"/instances/{instance['id']}/hibernate?wait=0")
+    api_client.until(instance["id"], "hibernated")
+    recovery = api_client.call("GET", f"/instances/{instance['id']}/recovery")
+    (tmp_path / "key").write_text(recovery["key"])
+    s3 = local.state["s3"]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "agent.snapshot", "restore", "--store", recovery["store"], "--endpoint", recovery["endpoint"],
+         "--key-file", str(tmp_path / "key"), "--to", str(tmp_path / "files")],
+        cwd=ROOT, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "AWS_ACCESS_KEY_ID": s3["access_key"], "AWS_SECRET_ACCESS_KEY": s3["secret_key"]},
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "files/workspace/src/note").read_text() == "kept\n"
+    destroy(api_client, instance["id"])
+    with pytest.raises(ApiError):
+        api_client.call("GET", f"/instances/{instance['id']}/recovery")
+
+
+def test_the_market_is_sampled_and_the_ledger_has_every_machine(local: Embedded, api_client: ApiClient) -> None:
+    instance = api_client.until(provision(api_client)["id"], "running")
+    rows = eventually(
+        lambda: [r for r in api_client.call("GET", "/usage/ledger")["rows"] if r["instance_id"] == instance["id"]]
+    )
+    assert {r["attempt_id"] for r in rows} <= {a["id"] for a in instance["attempts"]}
+    watched = api_client.call("GET", "/spot/market?gpu_name=L4")["watched"]
+    seen = eventually(
+        lambda: [g for g in watched if api_client.call("GET", f"/spot/market?gpu_name={g.replace(' ', '%20')}")["now"]]
+    )
+    assert seen
+    destroy(api_client, instance["id"])

@@ -207,6 +207,12 @@ const injectedRtkApi = api
         }),
         invalidatesTags: ["hibernate"],
       }),
+      snapshotKey: build.query<SnapshotKeyApiResponse, SnapshotKeyApiArg>({
+        query: (queryArg) => ({
+          url: `/instances/${queryArg.instance}/recovery`,
+        }),
+        providesTags: ["snapshots"],
+      }),
       listSnapshots: build.query<ListSnapshotsApiResponse, ListSnapshotsApiArg>(
         {
           query: (queryArg) => ({
@@ -623,6 +629,14 @@ export type HibernateApiResponse =
 export type HibernateApiArg = {
   instance: string;
   wait?: number;
+};
+export type SnapshotKeyApiResponse =
+  /** status 200 What restores an instance's snapshots without us */ {
+    success: true;
+    data: RecoveryView;
+  };
+export type SnapshotKeyApiArg = {
+  instance: string;
 };
 export type ListSnapshotsApiResponse = /** status 200 List snapshots */ {
   success: true;
@@ -1099,6 +1113,12 @@ export type ExecRequest = {
   env?: object;
   timeout_s?: number;
 };
+export type RecoveryView = {
+  instance_id: string;
+  store: string;
+  endpoint: string | null;
+  key: string;
+};
 export type SnapshotView = {
   id: string;
   state: string;
@@ -1506,6 +1526,7 @@ export const {
   useStartExecMutation,
   useShowExecQuery,
   useHibernateMutation,
+  useSnapshotKeyQuery,
   useListSnapshotsQuery,
   useTakeSnapshotMutation,
   useWakeMutation,

@@ -1,0 +1,216 @@
+"""Snapshots without a control plane: anyone with the bucket's credentials and the instance's key gets the files back.
+
+    export AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=…
+    python -m agent.snapshot ls      --store s3://BUCKET/instances/i-… --endpoint URL --key-file KEY
+    python -m agent.snapshot restore [SNAPSHOT] --to FOLDER …          # the newest when none is named
+    python -m agent.snapshot verify  [SNAPSHOT] …                      # every byte is read and checked
+    python -m agent.snapshot diff    OLD NEW …
+    python -m agent.snapshot extract [SNAPSHOT] --path src/main.py --to FOLDER …
+    python -m agent.snapshot save    FOLDER …
+
+The key file holds what `dumont snapshots key INSTANCE` printed: 32 bytes in base64.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import fnmatch
+import os
+import secrets
+import sys
+import tempfile
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from agent.snapshot.bucket import Bucket
+from agent.snapshot.errors import SnapshotError
+from agent.snapshot.manifest import Manifest, decode
+from agent.snapshot.pack import Sealer, expand
+from agent.snapshot.restore import restore
+from agent.snapshot.save import save
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text.encode("utf-8", "replace").decode() + "\n")
+
+
+def read_key(path: str) -> bytes:
+    try:
+        key = base64.b64decode(Path(path).read_text().strip(), validate=True)
+    except (OSError, binascii.Error) as error:
+        raise SnapshotError(f"{path} holds no key: {error}") from error
+    if len(key) != 32:
+        raise SnapshotError(f"the key in {path} has {len(key)} bytes instead of 32")
+    return key
+
+
+def chosen(bucket: Bucket, name: str | None) -> str:
+    """The manifest's key in the bucket."""
+    known = [key for key, _, _ in bucket.manifests()]
+    if not known:
+        raise SnapshotError("there is no snapshot here; is the prefix right? It ends in instances/i-…")
+    if name is None:
+        return known[-1]
+    if f"m/{name}" not in known:
+        raise SnapshotError(f"there is no snapshot {name}; there are {', '.join(k[2:] for k in known)}")
+    return f"m/{name}"
+
+
+def load(bucket: Bucket, key: bytes, name: str | None) -> tuple[str, Manifest]:
+    manifest_key = chosen(bucket, name)
+    return manifest_key, decode(lambda at, size: bucket.get(manifest_key, at, size), key, manifest_key)
+
+
+def list_all(bucket: Bucket, key: bytes, given: argparse.Namespace) -> int:
+    for manifest_key, _, _ in bucket.manifests():
+        manifest = decode(lambda at, size, k=manifest_key: bucket.get(k, at, size), key, manifest_key)  # type: ignore[misc]
+        at = datetime.fromtimestamp(manifest.created_ns / 1e9, timezone.utc)
+        say(f"{manifest.snapshot_id}  {at:%Y-%m-%d %H:%M:%S} UTC  {manifest.counts['files']} files  "
+            f"{manifest.counts['bytes']} bytes  {', '.join(manifest.workspace)}")  # fmt: skip
+    return 0
+
+
+def bring_back(bucket: Bucket, key: bytes, given: argparse.Namespace) -> int:
+    manifest_key, manifest = load(bucket, key, given.snapshot)
+    target = os.path.abspath(given.to)
+    os.makedirs(target, exist_ok=True)
+    with tempfile.TemporaryDirectory() as state:
+        total = restore(
+            place=lambda path: os.path.join(target, path.lstrip("/")),
+            key=key,
+            manifest_key=manifest_key,
+            transport=bucket,
+            state=Path(state),
+            hot=[],
+            usable=lambda done, of: None,
+        )
+    say(f"{manifest.snapshot_id}: {manifest.counts['files']} files, {total} bytes are below {target}")
+    return 0
+
+
+def verify(bucket: Bucket, key: bytes, given: argparse.Namespace) -> int:
+    """Read every frame; each is authenticated. Names what is damaged or missing."""
+    _, manifest = load(bucket, key, given.snapshot)
+    there, bad = bucket.packs(), 0
+    for name, size in manifest.packs:
+        if there.get(name) != size:
+            bad += 1
+            say(f"damaged: {name} is missing or has {there.get(name)} instead of {size} bytes")
+    sealers = [Sealer(key, name) for name, _ in manifest.packs]
+    for number, (pack, offset, length, index, codec, raw_length) in enumerate(manifest.frames):
+        try:
+            sealed = bucket.get(manifest.packs[pack][0], offset, length)
+            expand(codec, sealers[pack].open(index, sealed), raw_length)
+        except SnapshotError as error:
+            bad += 1
+            say(f"damaged: frame {number} in {manifest.packs[pack][0]}: {error}")
+    say(f"{manifest.snapshot_id}: {len(manifest.frames)} frames read, {bad} damaged")
+    return 1 if bad else 0
+
+
+def facts(entry: dict[str, Any]) -> tuple[Any, ...]:
+    return (entry["k"], entry.get("s"), entry.get("t"), entry.get("m"), entry.get("to"))
+
+
+def diff(bucket: Bucket, key: bytes, given: argparse.Namespace) -> int:
+    old = {e["p"]: facts(e) for e in load(bucket, key, given.snapshot)[1].entries if e["k"] != "d"}
+    new = {e["p"]: facts(e) for e in load(bucket, key, given.other)[1].entries if e["k"] != "d"}
+    for path in sorted(old.keys() | new.keys()):
+        mark = "-" if path not in new else "+" if path not in old else "M" if old[path] != new[path] else None
+        if mark:
+            say(f"{mark} {path.partition('/')[2]}")
+    return 0
+
+
+def extract(bucket: Bucket, key: bytes, given: argparse.Namespace) -> int:
+    """Single files, by pattern, without the rest."""
+    _, manifest = load(bucket, key, given.snapshot)
+    sealers = [Sealer(key, name) for name, _ in manifest.packs]
+
+    def frame(number: int) -> bytes:
+        pack, offset, length, index, codec, raw_length = manifest.frames[number]
+        sealed = bucket.get(manifest.packs[pack][0], offset, length)
+        return expand(codec, sealers[pack].open(index, sealed), raw_length)
+
+    target, found = os.path.abspath(given.to), 0
+    for entry in manifest.entries:
+        relative = entry["p"].partition("/")[2]
+        if entry["k"] != "f" or not fnmatch.fnmatchcase(relative, given.path):
+            continue
+        path = os.path.normpath(os.path.join(target, relative))
+        if not path.startswith(target + os.sep):
+            raise SnapshotError(f"the snapshot names {relative!r}, which leaves {target}")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            if "b" in entry:
+                number, at = entry["b"]
+                file.write(frame(number)[at : at + entry["s"]])
+            else:
+                file.truncate(entry["s"])
+                for at, number in entry["f"]:
+                    file.seek(at)
+                    file.write(frame(number))
+        os.utime(path, ns=(entry["t"], entry["t"]))
+        found += 1
+        say(path)
+    if not found:
+        raise SnapshotError(f"no file matches {given.path!r}")
+    return 0
+
+
+def put_away(bucket: Bucket, key: bytes, given: argparse.Namespace) -> int:
+    snapshot_id = f"s-{secrets.token_hex(8)}"
+    known = bucket.manifests()
+    target = Bucket(given.store, given.endpoint, snapshot_id)
+    folder = os.path.abspath(given.snapshot)
+    if not os.path.isdir(folder):
+        raise SnapshotError(f"{folder} is no folder")
+    with tempfile.TemporaryDirectory() as state:
+        made = save(
+            roots=[folder],
+            names=[given.name or "/workspace"],
+            excludes=given.exclude,
+            key=key,
+            snapshot_id=snapshot_id,
+            parent_key=known[-1][0] if known else None,
+            transport=target,
+            state=Path(state),
+        )
+    say(f"{snapshot_id}: {made['files']} files, {made['bytes']} bytes, {made['stored_bytes']} newly stored")
+    for problem in [*made["torn"], *made["unreadable"]]:
+        say(f"not whole: {problem}")
+    return 1 if made["torn"] or made["unreadable"] else 0
+
+
+VERBS = {"ls": list_all, "restore": bring_back, "verify": verify, "diff": diff, "extract": extract, "save": put_away}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m agent.snapshot", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("verb", choices=list(VERBS))
+    parser.add_argument("snapshot", nargs="?", help="a snapshot's id; for save the folder")
+    parser.add_argument("other", nargs="?", help="for diff, the newer one")
+    parser.add_argument("--store", required=True, metavar="s3://BUCKET/PREFIX")
+    parser.add_argument("--endpoint", help="other than AWS")
+    parser.add_argument("--key-file", required=True)
+    parser.add_argument("--to", default=".")
+    parser.add_argument("--path", default="*")
+    parser.add_argument("--name", help="for save: what the folder is called in the snapshot")
+    parser.add_argument("--exclude", action="append", default=[])
+    given = parser.parse_args(argv)
+    if (given.verb == "diff" and not given.other) or (given.verb == "save" and not given.snapshot):
+        parser.error(f"{given.verb} needs {'two snapshots' if given.verb == 'diff' else 'a folder'}")
+    try:
+        return VERBS[given.verb](Bucket(given.store, given.endpoint), read_key(given.key_file), given)
+    except (SnapshotError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

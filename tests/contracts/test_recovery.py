@@ -1,0 +1,107 @@
+"""Files come back with nothing but the bucket and the key, through a real S3 server."""
+
+from __future__ import annotations
+
+import base64
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from agent.snapshot.__main__ import main
+from tests.support.s3_server import S3Server
+
+KEY = base64.b64encode(bytes(range(32))).decode()
+
+
+@pytest.fixture
+def tool(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
+    key = tmp_path / "key"
+    key.write_text(KEY + "\n")
+    prefix = f"instances/i-{tmp_path.name}"
+
+    def run(*words: str, key_file: Path = key) -> tuple[int, str, str]:
+        code = main([*words, f"--store=s3://{s3_server.bucket}/{prefix}", f"--endpoint={s3_server.endpoint}",
+                     f"--key-file={key_file}"])  # fmt: skip
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def a_tree(folder: Path) -> dict[str, bytes]:
+    dice = random.Random(3)
+    made = {f"src/file-{n}.py": dice.randbytes(dice.randint(0, 9000)) for n in range(40)}
+    made["weights.bin"] = dice.randbytes(9 << 20)
+    made["empty"] = b""
+    for name, body in made.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(body)
+    (folder / "link").symlink_to("weights.bin")
+    return made
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file() and not p.is_symlink()}
+
+
+def test_save_change_list_compare_verify_and_restore(tool, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    folder = tmp_path / "work"
+    made = a_tree(folder)
+    assert tool("save", str(folder))[0] == 0
+    (folder / "src/file-0.py").write_bytes(b"changed")
+    (folder / "new").write_bytes(b"new")
+    os.unlink(folder / "empty")
+    code, said, _ = tool("save", str(folder))
+    assert code == 0 and "newly stored" in said
+
+    _, listed, _ = tool("ls")
+    old, new = [line.split()[0] for line in listed.splitlines()]
+    _, changes, _ = tool("diff", old, new)
+    assert set(changes.splitlines()) == {"- empty", "+ new", "M src/file-0.py"}
+    for one in (old, new):
+        assert tool("verify", one)[0] == 0
+    assert tool("restore", old, "--to", str(tmp_path / "old"))[0] == 0
+    assert contents(tmp_path / "old/workspace") == made
+    assert os.readlink(tmp_path / "old/workspace/link") == "weights.bin"
+    assert tool("restore", "--to", str(tmp_path / "newest"))[0] == 0
+    assert contents(tmp_path / "newest/workspace") == contents(folder)
+
+
+def test_single_files_come_out_without_the_rest(tool, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    made = a_tree(tmp_path / "work")
+    tool("save", str(tmp_path / "work"))
+    assert tool("extract", "--path", "src/file-1*.py", "--to", str(tmp_path / "out"))[0] == 0
+    assert contents(tmp_path / "out") == {n: b for n, b in made.items() if n.startswith("src/file-1")}
+    code, _, complaint = tool("extract", "--path", "nothing", "--to", str(tmp_path / "out"))
+    assert code == 1 and "nothing" in complaint
+
+
+def test_damage_is_found_and_named(tool, s3_server: S3Server, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    a_tree(tmp_path / "work")
+    tool("save", str(tmp_path / "work"))
+    objects = s3_server.objects()
+    pack = next(o.key for o in objects.list(f"instances/i-{tmp_path.name}/p/"))
+    body = bytearray(objects.get(pack))
+    body[len(body) // 2] ^= 1
+    objects.put(pack, bytes(body))
+
+    code, said, _ = tool("verify")
+    assert code == 1 and pack.split("/p/")[1] in said
+
+
+def test_wrong_keys_and_places_are_told_plainly(tool, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    code, _, complaint = tool("restore")
+    assert code == 1 and "no snapshot here" in complaint
+    a_tree(tmp_path / "work")
+    tool("save", str(tmp_path / "work"))
+    wrong = tmp_path / "wrong"
+    wrong.write_text(base64.b64encode(bytes(32)).decode())
+    code, _, complaint = tool("restore", "--to", str(tmp_path / "x"), key_file=wrong)
+    assert code == 1 and complaint.strip()
+    wrong.write_text("not base64 at all!")
+    assert "no key" in tool("ls", key_file=wrong)[2]
+    assert "there is no snapshot s-none" in tool("verify", "s-none")[2]
