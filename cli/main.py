@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("models", "LLM deployments with OpenAI-compatible endpoints."),
     "standby": ("standby", "CPU machines that take over when a host dies."),
     "failover": ("standby", "Give an instance's machine up now."),
+    "webhooks": ("webhooks", "Be told of what happens."),
     "usage": ("usage", "What it cost, and what was saved."),
     "budget": ("usage", "What may be spent in a month."),
     "defaults": ("machines", "What new instances start with."),

@@ -7,5 +7,5 @@ module.exports = {
   exportName: "api",
   hooks: true,
   tag: true,
-  filterEndpoints: (name) => !/^(agent|idleCheck|cleanup|marketSample|modelChat|modelComplete|modelEmbed|modelServed)/.test(name),
+  filterEndpoints: (name) => !/^(agent|idleCheck|cleanup|marketSample|notify|modelChat|modelComplete|modelEmbed|modelServed)/.test(name),
 };

@@ -26,13 +26,27 @@ from shared.domain.order import Order, Pulse
 from shared.domain.pool import Pool
 from shared.domain.prices import PriceDay
 from shared.domain.snapshot import Snapshot
+from shared.domain.webhook import Webhook
 from shared.store import codec
 from shared.store.base import Create, Delete, Document, Put, Replace, Shape, Store, Write
 from shared.store.shapes import ATTEMPTS_OF_ROUND, OPEN_ATTEMPTS
 
 T = TypeVar("T")
 R = TypeVar(
-    "R", Instance, Attempt, Snapshot, Order, Event, Pulse, MachineHistory, Block, Pool, Budget, Deployment, PriceDay
+    "R",
+    Instance,
+    Attempt,
+    Snapshot,
+    Order,
+    Event,
+    Pulse,
+    MachineHistory,
+    Block,
+    Pool,
+    Budget,
+    Deployment,
+    PriceDay,
+    Webhook,
 )
 
 COLLECTION: dict[type, str] = {
@@ -48,6 +62,7 @@ COLLECTION: dict[type, str] = {
     Budget: "budgets",
     Deployment: "models",
     PriceDay: "prices",
+    Webhook: "webhooks",
 }
 EVENTS_KEPT = timedelta(days=90)
 TRIES = 12
@@ -94,7 +109,8 @@ class Transaction:
         | Pool
         | Budget
         | Deployment
-        | PriceDay,
+        | PriceDay
+        | Webhook,
     ) -> None:
         """Write a record that was loaded here, or create one that was not."""
         collection = COLLECTION[type(record)]
@@ -105,7 +121,7 @@ class Transaction:
         else:
             self._writes[collection, record.id] = Replace(collection, record.id, data, rev)
 
-    def delete(self, record: Budget) -> None:
+    def delete(self, record: Budget | Webhook) -> None:
         """Remove a record that was loaded here."""
         collection = COLLECTION[type(record)]
         self._writes[collection, record.id] = Delete(collection, record.id, self._revs[collection, record.id])

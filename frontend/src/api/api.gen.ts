@@ -15,6 +15,7 @@ export const addTagTypes = [
   "standby",
   "failover",
   "usage",
+  "webhooks",
 ] as const;
 const injectedRtkApi = api
   .enhanceEndpoints({
@@ -457,6 +458,31 @@ const injectedRtkApi = api
         }),
         providesTags: ["usage"],
       }),
+      listWebhooks: build.query<ListWebhooksApiResponse, ListWebhooksApiArg>({
+        query: () => ({ url: `/webhooks` }),
+        providesTags: ["webhooks"],
+      }),
+      createWebhook: build.mutation<
+        CreateWebhookApiResponse,
+        CreateWebhookApiArg
+      >({
+        query: (queryArg) => ({
+          url: `/webhooks`,
+          method: "POST",
+          body: queryArg.webhookBody,
+        }),
+        invalidatesTags: ["webhooks"],
+      }),
+      deleteWebhook: build.mutation<
+        DeleteWebhookApiResponse,
+        DeleteWebhookApiArg
+      >({
+        query: (queryArg) => ({
+          url: `/webhooks/${queryArg.webhook}`,
+          method: "DELETE",
+        }),
+        invalidatesTags: ["webhooks"],
+      }),
     }),
     overrideExisting: false,
   });
@@ -862,6 +888,28 @@ export type ShowLedgerApiArg = {
   since?: string | null;
   until?: string | null;
   instance?: string | null;
+};
+export type ListWebhooksApiResponse =
+  /** status 200 Who is told of what happens */ {
+    success: true;
+    data: WebhookList;
+  };
+export type ListWebhooksApiArg = void;
+export type CreateWebhookApiResponse =
+  /** status 201 Tell an address of what happens */ {
+    success: true;
+    data: NewWebhookView;
+  };
+export type CreateWebhookApiArg = {
+  webhookBody: WebhookBody;
+};
+export type DeleteWebhookApiResponse =
+  /** status 200 Tell an address no more */ {
+    success: true;
+    data: Done;
+  };
+export type DeleteWebhookApiArg = {
+  webhook: string;
 };
 export type DefaultsView = {
   strategy: string;
@@ -1503,6 +1551,37 @@ export type LedgerView = {
   usd: string;
   truncated: boolean;
 };
+export type DeliveryView = {
+  at: string;
+  event_id: string;
+  kind: string;
+  status: number | null;
+  problem: string | null;
+};
+export type WebhookView = {
+  id: string;
+  url: string;
+  form: string;
+  created_at: string;
+  tries: number;
+  deliveries: DeliveryView[];
+};
+export type WebhookList = {
+  webhooks: WebhookView[];
+};
+export type NewWebhookView = {
+  id: string;
+  url: string;
+  form: string;
+  created_at: string;
+  tries: number;
+  deliveries: DeliveryView[];
+  secret: string;
+};
+export type WebhookBody = {
+  url: string;
+  form?: "json" | "slack";
+};
 export const {
   useShowDefaultsQuery,
   useSetDefaultsMutation,
@@ -1554,4 +1633,7 @@ export const {
   useShowBudgetQuery,
   useSetBudgetMutation,
   useShowLedgerQuery,
+  useListWebhooksQuery,
+  useCreateWebhookMutation,
+  useDeleteWebhookMutation,
 } = injectedRtkApi;

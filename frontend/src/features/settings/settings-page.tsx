@@ -17,6 +17,7 @@ import { tell } from "@/components/tell";
 import { Button } from "@/components/ui/button";
 import { Card, CardTitle } from "@/components/ui/card";
 import { Field, Input } from "@/components/ui/field";
+import { Webhooks } from "@/features/settings/webhooks";
 import { useTitle } from "@/lib/use-title";
 
 function Account() {
@@ -174,6 +175,10 @@ export function SettingsPage() {
       <Card>
         <CardTitle>API keys</CardTitle>
         <Keys />
+      </Card>
+      <Card>
+        <CardTitle>Webhooks</CardTitle>
+        <Webhooks />
       </Card>
       <Card>
         <CardTitle>SSH keys</CardTitle>

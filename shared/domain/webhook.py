@@ -1,0 +1,47 @@
+"""Where a user wants to be told of what happens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+TOLD = frozenset(
+    {
+        "running", "idle", "hibernated", "hibernate_failed", "suspect", "heard", "failing_over", "promoted", "gpu_found",
+        "handing_back", "handing_back_failed", "machine_lost", "wake_failed", "receipt_late", "budget_warning",
+        "budget_reached", "destroyed", "failed",
+    }
+)  # fmt: skip
+"""The kinds of events that are worth telling; the log has all."""
+REMEMBERED, SHOWN = 300, 20
+GIVE_UP_AFTER = 8
+"""Tries of one event, over about two hours; then it is skipped and the next is told."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    at: datetime
+    event_id: str
+    kind: str
+    status: int | None
+    """None: no answer."""
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class Webhook:
+    id: str
+    user_id: str
+    url: str
+    secret: str
+    form: str
+    """`json`, signed, or `slack`: a text."""
+    created_at: datetime
+    told_until: datetime
+    told: tuple[str, ...] = ()
+    """Ids of the newest events that were told: two may share a moment, and one may be committed late."""
+    tries: int = 0
+    """Of the event that is due."""
+    not_before: datetime | None = None
+    deliveries: tuple[Delivery, ...] = ()
+    """The newest first."""
