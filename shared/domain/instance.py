@@ -258,7 +258,7 @@ class Instance:
     standby_not_before: datetime | None = None
     give_up_why: str | None = None
     """Set when a person gave its machine up; the next step fails over whatever the machine says."""
-    candidate_attempt_id: str | None = None
+    incoming_attempt_id: str | None = None
     """While on standby: the GPU machine that is ready to take the files back."""
     failover: Failover | None = None
     failovers: tuple[datetime, ...] = ()

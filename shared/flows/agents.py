@@ -102,7 +102,7 @@ def register(body: wire.Register, agent: Attempt, deps: Deps) -> wire.Registered
         tx.save(replace(attempt, stage=Stage.ADOPTED, adopted_at=tx.now, outcome=Outcome.READY, next_action_at=None))
         note(tx, attempt, Outcome.READY, disk_mb_s=body.disk_write_mb_s, down_mb_s=body.download_mb_s)
         if instance.state is State.ON_STANDBY:
-            tx.save(replace(instance, candidate_attempt_id=attempt.id, pokes=instance.pokes + 1, next_action_at=tx.now))
+            tx.save(replace(instance, incoming_attempt_id=attempt.id, pokes=instance.pokes + 1, next_action_at=tx.now))
             tx.event(instance, "gpu_found", f"{attempt.gpu_name} on host {attempt.host_id} was first", "agent")
             if ssh_keys:
                 tx.save(new_order(tx, instance, attempt.id, "keys", {"authorized_keys": ssh_keys}))
@@ -125,7 +125,7 @@ def _awaited(instance: Instance, attempt: Attempt) -> bool:
     if attempt.round != instance.round:
         return False
     if instance.state is State.ON_STANDBY:
-        return instance.candidate_attempt_id is None
+        return instance.incoming_attempt_id is None
     return instance.state in SEARCHING and instance.attempt_id is None
 
 

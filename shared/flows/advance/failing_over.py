@@ -47,10 +47,10 @@ def _alone(step: Step) -> Next:
 
         step.change(apply)
         return AGAIN
-    if instance.candidate_attempt_id is not None and instance.attempt_id is None:
-        candidate = next((a for a in step.attempts if a.id == instance.candidate_attempt_id), None)
-        if candidate is not None and candidate.stage is Stage.ADOPTED:
-            return _take(step, candidate)
+    if instance.incoming_attempt_id is not None and instance.attempt_id is None:
+        incoming = next((a for a in step.attempts if a.id == instance.incoming_attempt_id), None)
+        if incoming is not None and incoming.stage is Stage.ADOPTED:
+            return _take(step, incoming)
     return waking.step(step)
 
 
@@ -78,7 +78,7 @@ def _serve(step: Step, standby: Attempt, kind: str, message: str, **changes: Any
         machine=as_machine(standby),
         order_id=None,
         restoring=False,
-        candidate_attempt_id=None,
+        incoming_attempt_id=None,
         **changes,
     )
     return AGAIN
@@ -106,57 +106,57 @@ def _promote(step: Step, standby: Attempt) -> Next:
 
 def _last_snapshot(step: Step, standby: Attempt) -> Next:
     instance = step.instance
-    candidate = next((a for a in step.attempts if a.id == instance.candidate_attempt_id), None)
-    if candidate is None or candidate.stage is not Stage.ADOPTED or gone_silently(step, candidate):
-        if candidate is not None:
-            step.end_attempt(candidate, Outcome.LOST, "the machine was lost before it had the files")
+    incoming = next((a for a in step.attempts if a.id == instance.incoming_attempt_id), None)
+    if incoming is None or incoming.stage is not Stage.ADOPTED or gone_silently(step, incoming):
+        if incoming is not None:
+            step.end_attempt(incoming, Outcome.LOST, "the machine was lost before it had the files")
         return _serve(step, standby, "handing_back_failed", "the GPU was lost before it had the files; the standby goes on",
                       round=instance.round + 1, opened=0)  # fmt: skip
     order = step.deps.records.find(Order, instance.order_id) if instance.order_id else None
     snapshot = step.deps.records.find(Snapshot, str(order.payload["snapshot_id"])) if order else None
     if snapshot is not None and snapshot.state == "verified":
-        return _take(step, candidate)
+        return _take(step, incoming)
     if order is None or order.state == "failed" or (snapshot is not None and snapshot.state == "failed"):
         return _give_up(
-            step, standby, candidate, f"the standby's snapshot failed: {order.error if order else 'no order'}"
+            step, standby, incoming, f"the standby's snapshot failed: {order.error if order else 'no order'}"
         )
     if instance.overdue(step.now, step.deps.settings.time_scale):
-        return _give_up(step, standby, candidate, "the standby's snapshot took too long")
+        return _give_up(step, standby, incoming, "the standby's snapshot took too long")
     if gone_silently(step, standby):
         step.end_attempt(standby, Outcome.LOST, "the standby was lost while it handed back")
         return AGAIN
     return look_again(step, instance.deadline_at(step.deps.settings.time_scale))
 
 
-def _give_up(step: Step, standby: Attempt, candidate: Attempt, why: str) -> Next:
+def _give_up(step: Step, standby: Attempt, incoming: Attempt, why: str) -> Next:
     """The standby holds work that no snapshot has: it goes on, and the GPU is tried again later."""
-    step.end_attempt(candidate, Outcome.CANCELLED, why)
+    step.end_attempt(incoming, Outcome.CANCELLED, why)
     instance = step.instance
     return _serve(step, standby, "handing_back_failed", f"{why}; the standby goes on", round=instance.round + 1, opened=0,
                   hibernate_not_before=step.after(AGAIN_AFTER_S))  # fmt: skip
 
 
-def _take(step: Step, candidate: Attempt) -> Next:
+def _take(step: Step, incoming: Attempt) -> Next:
     """The GPU machine becomes the instance's and restores."""
 
     def apply(tx: Transaction, fresh: Instance) -> None:
         if fresh.snapshot_id is None:
             return
         snapshot = tx.load(Snapshot, fresh.snapshot_id)
-        order = restore_order(tx, fresh, snapshot, candidate.id)
+        order = restore_order(tx, fresh, snapshot, incoming.id)
         tx.save(
             replace(
                 fresh,
-                attempt_id=candidate.id,
-                machine=as_machine(candidate),
-                candidate_attempt_id=None,
+                attempt_id=incoming.id,
+                machine=as_machine(incoming),
+                incoming_attempt_id=None,
                 order_id=order.id,
                 restoring=True,
                 # The standby took that very snapshot: it holds it.
                 standby_snapshot_id=fresh.snapshot_id if fresh.standby_attempt_id else None,
             )
         )
-        tx.event(fresh, "restoring", f"restoring on host {candidate.host_id}", step.actor)
+        tx.event(fresh, "restoring", f"restoring on host {incoming.host_id}", step.actor)
 
     step.change(apply)
     return AGAIN

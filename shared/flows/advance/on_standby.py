@@ -21,9 +21,9 @@ def step(step: Step) -> Next:
     serving = next((a for a in step.attempts if a.id == instance.attempt_id and a.wants_machine), None)
     if serving is None or gone_silently(step, serving):
         return running.lost(step, serving, "the standby that served was lost")
-    candidate = next((a for a in step.attempts if a.id == instance.candidate_attempt_id), None)
-    if instance.candidate_attempt_id is not None:
-        if candidate is None or candidate.stage is not Stage.ADOPTED:
+    incoming = next((a for a in step.attempts if a.id == instance.incoming_attempt_id), None)
+    if instance.incoming_attempt_id is not None:
+        if incoming is None or incoming.stage is not Stage.ADOPTED:
             return _search_again(step, None)
         return _hand_back(step, serving)
     saved = running.periodic(step, serving)
@@ -56,7 +56,7 @@ def _search_again(step: Step, after_s: float | None) -> Next:
                 fresh,
                 round=fresh.round + 1,
                 opened=0,
-                candidate_attempt_id=None,
+                incoming_attempt_id=None,
                 hibernate_not_before=later,
             )
         )

@@ -205,7 +205,7 @@ def _open(step: Step, alive: Sequence[Attempt], strategy: Strategy, situation: S
             expected_ready_s=expected,
         )
         # On standby the CPU machine serves while a GPU is searched.
-        if fresh.attempt_id not in (None, fresh.standby_attempt_id) or fresh.candidate_attempt_id is not None:
+        if fresh.attempt_id not in (None, fresh.standby_attempt_id) or fresh.incoming_attempt_id is not None:
             raise Moved(f"instance {fresh.id} has a machine")
         tx.save(attempt)
         tx.save(replace(fresh, opened=fresh.opened + 1, last_provider=offer.provider))

@@ -170,7 +170,7 @@ def without_machine(instance: Instance, now: datetime) -> dict[str, Any]:
         "attempt_id": None,
         "machine": None,
         "order_id": None,
-        "candidate_attempt_id": None,
+        "incoming_attempt_id": None,
         "give_up_why": None,
         "hibernate_at": None,
         "hibernate_not_before": None,
