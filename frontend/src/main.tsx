@@ -1,21 +1,25 @@
-import { StrictMode, type CSSProperties } from "react";
+import { lazy, StrictMode, Suspense, type CSSProperties } from "react";
 import { createRoot } from "react-dom/client";
 import { Provider } from "react-redux";
 import { RouterProvider } from "react-router/dom";
-import { Toaster } from "sonner";
 import { router } from "@/app/router";
 import { store } from "@/app/store";
 import "@/index.css";
+
+// Nothing is said in the first moment: what says it may come after the page.
+const Toaster = lazy(async () => ({ default: (await import("sonner")).Toaster }));
 
 createRoot(document.getElementById("root")!).render(
   <StrictMode>
     <Provider store={store}>
       <RouterProvider router={router} />
-      <Toaster
-        position="bottom-right"
-        closeButton
-        style={{ "--normal-bg": "var(--card)", "--normal-text": "var(--foreground)", "--normal-border": "var(--border)" } as CSSProperties}
-      />
+      <Suspense fallback={null}>
+        <Toaster
+          position="bottom-right"
+          closeButton
+          style={{ "--normal-bg": "var(--card)", "--normal-text": "var(--foreground)", "--normal-border": "var(--border)" } as CSSProperties}
+        />
+      </Suspense>
     </Provider>
   </StrictMode>,
 );

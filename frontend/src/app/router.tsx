@@ -1,14 +1,26 @@
+import { lazy, Suspense } from "react";
 import { createBrowserRouter, Link, Navigate, useRouteError } from "react-router";
 import { useSession } from "@/api/hooks";
-import { Shell } from "@/app/shell";
-import { LoginPage } from "@/features/auth/login-page";
-import { InstancesPage } from "@/features/instances/instances-page";
-import { Loading } from "@/components/states";
 import { paths } from "@/lib/paths";
+
+// Only what every visit needs comes with the first file: the frame follows while the session is renewed.
+const Shell = lazy(async () => ({ default: (await import("@/app/shell")).Shell }));
+
+const Wait = () => (
+  <p role="status" className="p-8 text-sm">
+    Loading…
+  </p>
+);
 
 function Guarded() {
   const { refreshToken } = useSession();
-  return refreshToken ? <Shell /> : <Navigate to={`${paths.login}?to=${encodeURIComponent(location.pathname)}`} replace />;
+  return refreshToken ? (
+    <Suspense fallback={<Wait />}>
+      <Shell />
+    </Suspense>
+  ) : (
+    <Navigate to={`${paths.login}?to=${encodeURIComponent(location.pathname)}`} replace />
+  );
 }
 
 function Broken() {
@@ -25,14 +37,19 @@ function Broken() {
 }
 
 export const router = createBrowserRouter([
-  { path: paths.login, element: <LoginPage />, errorElement: <Broken /> },
+  {
+    path: paths.login,
+    lazy: async () => ({ Component: (await import("@/features/auth/login-page")).LoginPage }),
+    errorElement: <Broken />,
+    hydrateFallbackElement: <Wait />,
+  },
   {
     path: "/",
     element: <Guarded />,
     errorElement: <Broken />,
-    hydrateFallbackElement: <Loading />,
+    hydrateFallbackElement: <Wait />,
     children: [
-      { index: true, element: <InstancesPage /> },
+      { index: true, lazy: async () => ({ Component: (await import("@/features/instances/instances-page")).InstancesPage }) },
       { path: "instances/:id", lazy: async () => ({ Component: (await import("@/features/instances/instance-page")).InstancePage }) },
       { path: "deploy", lazy: async () => ({ Component: (await import("@/features/deploy/deploy-page")).DeployPage }) },
       { path: "market", lazy: async () => ({ Component: (await import("@/features/market/market-page")).MarketPage }) },
