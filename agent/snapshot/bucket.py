@@ -60,8 +60,8 @@ class Bucket:
         """Addresses need no fetching here."""
 
     def manifests(self) -> list[tuple[str, float, int]]:
-        """(key, time of writing in seconds, size) of each snapshot, oldest first."""
-        return sorted(self._list("m/"), key=lambda row: row[1])
+        """(key, time of writing in whole seconds, size) of each snapshot."""
+        return list(self._list("m/"))
 
     def packs(self) -> dict[str, int]:
         return {key: size for key, _, size in self._list("p/")}
