@@ -12,7 +12,7 @@ from aiohttp import web
 from local.gce_api import Gce
 from local.guests import Guest
 from local.tensordock_api import TensorDock
-from local.vast_api import Rented, Vast
+from local.vast_market import OVERBID, Rented, Vast
 
 KINDS = ("429", "500", "500_after", "timeout_after", "drop_after", "slow", "quota")
 
@@ -28,6 +28,7 @@ def application(vast: Vast, tensordock: TensorDock, gce: Gce) -> web.Application
     app.router.add_put("/machines/{id:.+}/load", control.load)
     app.router.add_post("/machines/{id:.+}/{act:kill|freeze|thaw|agent-restart|outbid}", control.act)
     app.router.add_post("/hosts/{id:.+}/{act:sell-out|restock}", control.stock)
+    app.router.add_put("/hosts/{id}/min-bid", control.min_bid)
     app.router.add_get("/faults", control.faults)
     app.router.add_post("/faults", control.add_fault)
     app.router.add_delete("/faults", control.clear_faults)
@@ -100,7 +101,7 @@ class Control:
         return web.json_response(rows)
 
     async def hosts(self, request: web.Request) -> web.Response:
-        taken = {rented.offer["id"] for rented in self._vast.rented.values()}
+        taken = {rented.offer["id"] for rented in self._vast.rented.values() if rented.holds_gpu()}
         return web.json_response(
             [
                 {
@@ -169,9 +170,10 @@ class Control:
                 one.status = "error"
         elif act == "outbid":
             # Another's bid was higher: the provider stops the machine, its disk stays and is billed.
-            if not isinstance(one, Rented):
-                raise web.HTTPBadRequest(text="only Vast.ai machines are outbid")
-            await asyncio.to_thread(self._vast.stop, one)
+            if not isinstance(one, Rented) or one.bid is None:
+                raise web.HTTPBadRequest(text="only interruptible machines of Vast.ai are outbid")
+            one.offer["min_bid"] = round(one.bid * OVERBID, 4)
+            self._vast.settle()
         elif act == "freeze":
             machine.signal(signal.SIGSTOP)
         elif act == "thaw":
@@ -189,7 +191,19 @@ class Control:
             market.sold_out.add(host)
         else:
             market.sold_out.discard(host)
+        if market is self._vast:
+            self._vast.settle()
         return web.json_response({"sold_out": sorted(market.sold_out)})
+
+    async def min_bid(self, request: web.Request) -> web.Response:
+        """What a bid on a host's GPUs must at least be from now on; lower ones lose their machines."""
+        offers = [o for o in self._vast.offers.values() if str(o["machine_id"]) == request.match_info["id"]]
+        if not offers:
+            raise web.HTTPNotFound(text="no such host")
+        for offer in offers:
+            offer["min_bid"] = float((await request.json())["usd"])
+        self._vast.settle()
+        return web.json_response({"min_bid": offers[0]["min_bid"]})
 
     async def faults(self, request: web.Request) -> web.Response:
         return web.json_response(self._market(request).faults)

@@ -106,6 +106,7 @@ class Guests:
             onstart=guest.script,
             env={},
             ports=guest.ports,
+            hollow=not self.scenario.processes,
         )
         guest.machine.prepare()
         await guest.machine.listen()

@@ -39,12 +39,16 @@ class Machine:
     env: dict[str, str]
     ports: dict[int, int]
     """Inside -> outside, 22 among them."""
+    hollow: bool = False
+    """Nothing runs and nothing is written: for tests of what providers tell of machines."""
     load: dict[str, float] = field(default_factory=lambda: {"gpu": 0.0, "memory_mib": 500.0})
     process: subprocess.Popen[bytes] | None = None
     groups: set[int] = field(default_factory=set)
     server: Any = None
 
     def prepare(self) -> None:
+        if self.hollow:
+            return
         for name in ("root/workspace", "home", "bin", "logs", "gpu", "tmp"):
             (self.dir / name).mkdir(parents=True, exist_ok=True)
         if self.gpu_count:
@@ -55,6 +59,8 @@ class Machine:
 
     def write_gpu(self) -> None:
         """What nvidia-smi prints, rendered ahead: reading a file is all that a query costs."""
+        if self.hollow:
+            return
         names = [
             "index",
             "name",
@@ -111,6 +117,8 @@ class Machine:
 
     def start(self) -> None:
         """Run the start script, in a process group of its own."""
+        if self.hollow:
+            return
         with open(self.dir / "logs" / "onstart.log", "ab") as log:
             self.process = subprocess.Popen(
                 ["bash", "-c", self.onstart],
@@ -125,6 +133,8 @@ class Machine:
 
     async def listen(self) -> None:
         """The SSH server, on the outside port of 22."""
+        if self.hollow:
+            return
         key_file = self.dir / "host_key"
         if not key_file.exists():
             asyncssh.generate_private_key("ssh-ed25519").write_private_key(str(key_file))
@@ -195,6 +205,8 @@ class Machine:
 
     def stop(self) -> None:
         """End every process at once, as when the plug is pulled."""
+        if self.hollow:
+            return
         for _ in range(5):
             if not self._pids():
                 break

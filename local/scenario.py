@@ -37,6 +37,10 @@ class Scenario(BaseModel):
     """Hosts that never boot and stay `loading` with a reason in `status_msg`."""
     rate_limit_scale: float = 0.1
     """Multiplies the provider's minimum intervals; 0 turns them off."""
+    processes: bool = True
+    """Whether machines run anything; without, they are only what the provider tells of them."""
+    searches_a_day: int = 0
+    """Vast.ai's quota of searches; 0 for none."""
     settings: dict[str, str] = {}
     """Settings of the local cloud's functions under this scenario, by their environment names."""
 

@@ -13,14 +13,14 @@ from pathlib import Path
 
 from aiohttp import web
 
-from local import control, gce_api, tensordock_api, vast_api
+from local import control, gce_api, tensordock_api, vast_api, vast_market
 from local.scenario import load
 
 
 async def serve(given: argparse.Namespace) -> None:
     given.state_dir.mkdir(parents=True, exist_ok=True)
     scenario = load(given.scenario)
-    vast = vast_api.Vast(scenario, given.state_dir, given.api_key)
+    vast = vast_market.Vast(scenario, given.state_dir, given.api_key)
     tensordock = tensordock_api.TensorDock(scenario, given.state_dir, given.tensordock_token)
     gce = gce_api.Gce(scenario, given.state_dir)
     runners = []

@@ -1,4 +1,4 @@
-"""Vast.ai's HTTP API over simulated machines, close enough that the vendor's own command line works against it."""
+"""Vast.ai's HTTP API over simulated machines, close enough that the vendor's own command line and library work against it."""
 
 from __future__ import annotations
 
@@ -6,451 +6,15 @@ import asyncio
 import base64
 import json
 import secrets
+import shlex
 import time
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from decimal import Decimal
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
 
-from local.machines import Machine, free_port
-from local.scenario import Scenario, market
-
-THRESHOLD_S = {"create": 4.5, "list": 1.0, "get": 2.0, "label": 1.0, "destroy": 3.0, "search": 6.0}
-PAGE_LIMIT = 25
-SEARCH_LIMIT = 64
-HOURS_A_MONTH = 720
-CONTRACT_COLUMNS = {"actual_status", "gpu_name", "verification", "id", "label", "machine_id", "host_id"}
-OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
-    "eq": lambda a, b: a == b,
-    "neq": lambda a, b: a != b,
-    "gt": lambda a, b: a > b,
-    "gte": lambda a, b: a >= b,
-    "lt": lambda a, b: a < b,
-    "lte": lambda a, b: a <= b,
-    "in": lambda a, b: a in b,
-    "notin": lambda a, b: a not in b,
-}
-
-
-@dataclass
-class Rented:
-    """A contract: what the provider knows of a machine, and its bill."""
-
-    id: int
-    offer: dict[str, Any]
-    label: str
-    image: str
-    onstart: str
-    env: dict[str, str]
-    disk: float
-    created_at: float
-    ports: dict[int, int]
-    status: str | None = None
-    intended: str = "running"
-    message: str = ""
-    destroyed_at: float | None = None
-    running_since: float | None = None
-    gpu_seconds: float = 0.0
-    offline: bool = False
-    machine: Machine | None = None
-    boot: asyncio.Task[None] | None = field(default=None, repr=False)
-
-    def usd(self, now: float) -> tuple[Decimal, Decimal]:
-        """GPU and storage so far."""
-        gpu_s = self.gpu_seconds + (now - self.running_since if self.running_since else 0.0)
-        gpu = Decimal(str(self.offer["dph_base"])) * Decimal(str(gpu_s)) / 3600
-        alive = (self.destroyed_at or now) - self.created_at
-        rate = Decimal(str(self.offer["storage_cost"])) * Decimal(str(self.disk)) / HOURS_A_MONTH
-        return gpu, rate * Decimal(str(alive)) / 3600
-
-
-class Refused(Exception):
-    def __init__(self, status: int, error: str, msg: str, **more: Any) -> None:
-        super().__init__(msg)
-        self.status = status
-        self.body = {"success": False, "error": error, "msg": msg, **more}
-
-
-class Vast:
-    """The market, the contracts and the faults that tests ask for."""
-
-    def __init__(self, scenario: Scenario, state: Path, api_key: str) -> None:
-        self.scenario = scenario
-        self.state = state
-        self.api_key = api_key
-        self.offers = {row["id"]: row for row in market(scenario)}
-        self.sold_out: set[int] = set()
-        self.rented: dict[int, Rented] = {}
-        self.bills: dict[int, Rented] = {}
-        self.requests: deque[dict[str, Any]] = deque(maxlen=5000)
-        self.faults: list[dict[str, Any]] = []
-        self.credit = 1000.0
-        self.next_id = 29_000_001
-        self._last: dict[str, float] = {}
-
-    # Life of machines -------------------------------------------------------------------------------------------------
-
-    async def restore(self) -> None:
-        """After a restart the same machines are there, as after a reboot of their hosts."""
-        file = self.state / "simulators.json"
-        if not file.exists():
-            return
-        kept = json.loads(file.read_text())
-        self.next_id = kept["next_id"]
-        for row in kept["rented"]:
-            offer = self.offers.get(row.pop("offer_id"))
-            if offer is None:
-                continue
-            row["ports"] = {int(k): v for k, v in row["ports"].items()}
-            rented = Rented(offer=offer, **row)
-            self.rented[rented.id] = self.bills[rented.id] = rented
-            if rented.status == "running" and not rented.offline:
-                await self._run(rented)
-            elif rented.intended == "running" and rented.status != "offline":
-                rented.boot = asyncio.create_task(self._boot(rented))
-
-    def save(self) -> None:
-        rows = []
-        for rented in self.rented.values():
-            gpu_s = rented.gpu_seconds + (time.time() - rented.running_since if rented.running_since else 0.0)
-            rows.append(
-                {
-                    "id": rented.id,
-                    "offer_id": rented.offer["id"],
-                    "label": rented.label,
-                    "image": rented.image,
-                    "onstart": rented.onstart,
-                    "env": rented.env,
-                    "disk": rented.disk,
-                    "created_at": rented.created_at,
-                    "ports": rented.ports,
-                    "status": rented.status,
-                    "intended": rented.intended,
-                    "message": rented.message,
-                    "gpu_seconds": gpu_s,
-                    "offline": rented.offline,
-                }
-            )
-        part = self.state / "simulators.json.part"
-        part.write_text(json.dumps({"next_id": self.next_id, "rented": rows}))
-        part.replace(self.state / "simulators.json")
-
-    async def _boot(self, rented: Rented) -> None:
-        boot_s = float(rented.offer["_boot_s"])
-        await asyncio.sleep(boot_s * 0.2)
-        rented.status = "loading"
-        rented.message = "4c7d45f7c63c: Download complete"
-        if rented.offer["_dud"]:
-            rented.message = rented.offer["_dud"]
-            return
-        await asyncio.sleep(boot_s * 0.8)
-        await self._run(rented)
-        self.save()
-
-    async def _run(self, rented: Rented) -> None:
-        offer = rented.offer
-        rented.machine = Machine(
-            dir=(self.state / "machines" / str(rented.id)).resolve(),
-            gpu_name=offer["gpu_name"],
-            gpu_count=offer["num_gpus"],
-            memory_mib=offer["gpu_ram"],
-            onstart=rented.onstart,
-            env={**rented.env, "CONTAINER_ID": str(rented.id), "CONTAINER_API_KEY": f"machine-{rented.id}"},
-            ports=rented.ports,
-        )
-        rented.machine.prepare()
-        await rented.machine.listen()
-        rented.machine.start()
-        rented.status, rented.running_since = "running", time.time()
-        rented.message = f"success, running {rented.image.replace('/', '_')}/ssh"
-
-    def _pause_bill(self, rented: Rented) -> None:
-        if rented.running_since is not None:
-            rented.gpu_seconds += time.time() - rented.running_since
-            rented.running_since = None
-
-    def stop(self, rented: Rented) -> None:
-        self._pause_bill(rented)
-        if rented.boot:
-            rented.boot.cancel()
-        if rented.machine:
-            rented.machine.stop()
-        rented.status, rented.intended = "exited", "stopped"
-
-    def kill_host(self, rented: Rented) -> None:
-        self._pause_bill(rented)
-        if rented.machine:
-            rented.machine.stop()
-        rented.status, rented.offline = "offline", True
-
-    async def destroy(self, rented: Rented) -> None:
-        if rented.boot:
-            rented.boot.cancel()
-        self._pause_bill(rented)
-        if rented.machine:
-            await asyncio.to_thread(rented.machine.remove)
-        await asyncio.sleep(self.scenario.destroy_s)
-        self.rented.pop(rented.id, None)
-        self.save()
-
-    def shut_down(self) -> None:
-        self.save()
-        for rented in self.rented.values():
-            if rented.boot:
-                rented.boot.cancel()
-            if rented.machine:
-                rented.machine.stop()
-
-    # Offers -----------------------------------------------------------------------------------------------------------
-
-    def listed(self, query: dict[str, Any]) -> list[dict[str, Any]]:
-        storage = float(query.get("allocated_storage", 5.0))
-        bid = query.get("type") == "bid"
-        taken = {rented.offer["id"] for rented in self.rented.values()}
-        rows = []
-        for offer in self.offers.values():
-            if offer["id"] in taken or offer["machine_id"] in self.sold_out:
-                continue
-            row = _priced(offer, storage, bid)
-            if all(_holds(row, column, test) for column, test in query.items() if isinstance(test, dict)):
-                rows.append(row)
-        for column, direction in reversed(query.get("order") or []):
-            rows.sort(key=lambda row, column=column: row.get(column) or 0, reverse=direction == "desc")  # type: ignore[misc]
-        return rows[: min(SEARCH_LIMIT, int(query.get("limit") or SEARCH_LIMIT))]
-
-    async def create(self, offer_id: int, body: dict[str, Any]) -> Rented:
-        await asyncio.sleep(self.scenario.create_delay_s)
-        taken = {rented.offer["id"] for rented in self.rented.values()}
-        offer = self.offers.get(offer_id)
-        if offer is None or offer_id in taken or offer["machine_id"] in self.sold_out:
-            text = f"error 404/3603: no_such_ask Instance type by id {offer_id} is not available."
-            raise Refused(404, "invalid_args", text, ask_id=offer_id)
-        if not body.get("image") and not body.get("template_hash_id"):
-            raise Refused(400, "invalid_args", "error 400/3406: image is required")
-        if self.credit <= 0:
-            raise Refused(400, "insufficient_credit", "Your account lacks credit; see the billing page.")
-        env = body.get("env") or {}
-        flags = env if isinstance(env, dict) else {}
-        inside = [int(k.split(":")[-1]) for k in flags if k.startswith("-p ")]
-        ports = {port: free_port() for port in (22, *inside)}
-        rented = Rented(
-            id=self.next_id,
-            offer=offer,
-            label=body.get("label") or "",
-            image=str(body.get("image")),
-            onstart=body.get("onstart") or "true",
-            env={k: str(v) for k, v in flags.items() if not k.startswith("-")},
-            disk=float(body.get("disk") or 10),
-            created_at=time.time(),
-            ports=ports,
-        )
-        self.next_id += 1
-        self.rented[rented.id] = self.bills[rented.id] = rented
-        rented.boot = asyncio.create_task(self._boot(rented))
-        self.save()
-        return rented
-
-    def visible(self) -> list[Rented]:
-        limit = time.time() - self.scenario.list_lag_s
-        return [rented for rented in self.rented.values() if rented.created_at <= limit]
-
-    # Limits and faults ------------------------------------------------------------------------------------------------
-
-    def too_soon(self, endpoint: str) -> bool:
-        threshold = THRESHOLD_S.get(endpoint, 0.0) * self.scenario.rate_limit_scale
-        now = time.monotonic()
-        if now - self._last.get(endpoint, -1e9) < threshold:
-            return True
-        self._last[endpoint] = now
-        return False
-
-    def fault(self, endpoint: str) -> dict[str, Any] | None:
-        for fault in self.faults:
-            if fault["endpoint"] in (endpoint, "any") and fault["count"] > 0:
-                fault["count"] -= 1
-                return fault
-        return None
-
-
-def _priced(offer: dict[str, Any], storage: float, bid: bool) -> dict[str, Any]:
-    row = {k: v for k, v in offer.items() if not k.startswith("_")}
-    base = row["min_bid"] if bid else row["dph_base"]
-    disk = row["storage_cost"] * storage / HOURS_A_MONTH
-    total = base + disk
-    parts = {
-        "gpuCostPerHour": base,
-        "diskHour": disk,
-        "totalHour": total,
-        "discountTotalHour": 0,
-        "discountedTotalPerHour": total,
-    }
-    row.update(
-        dph_base=base,
-        storage_total_cost=disk,
-        dph_total=total,
-        dph_total_adj=total,
-        is_bid=bid,
-        discounted_dph_total=total,
-        search=parts,
-        instance={**parts, "gpuCostPerHour": 0, "totalHour": disk},
-    )
-    return row
-
-
-def _holds(row: dict[str, Any], column: str, test: dict[str, Any]) -> bool:
-    value = row.get(column)
-    if column == "geolocation":
-        value = str(value).rpartition(",")[2].strip()
-    for operator, wanted in test.items():
-        compare = OPERATORS.get(operator)
-        if compare is None:
-            raise Refused(400, "invalid_request", f"Invalid operator {operator}")
-        try:
-            if not compare(
-                value, [_like(value, w) for w in wanted] if isinstance(wanted, list) else _like(value, wanted)
-            ):
-                return False
-        except TypeError:
-            return False
-    return True
-
-
-def _like(value: Any, wanted: Any) -> Any:
-    """The command line sends numbers as text: they are compared as the column's kind."""
-    if isinstance(value, bool) or isinstance(wanted, bool):
-        return wanted if isinstance(wanted, bool) else str(wanted).lower() == "true"
-    if isinstance(value, int | float) and isinstance(wanted, str):
-        return float(wanted)
-    return wanted
-
-
-def instance_row(rented: Rented) -> dict[str, Any]:
-    """A contract as the instance endpoints show it."""
-    offer = _priced(rented.offer, rented.disk, False)
-    running = rented.status == "running"
-    keep = (
-        "machine_id",
-        "host_id",
-        "bundle_id",
-        "num_gpus",
-        "gpu_name",
-        "gpu_arch",
-        "gpu_ram",
-        "gpu_frac",
-        "gpu_lanes",
-        "gpu_mem_bw",
-        "bw_nvlink",
-        "compute_cap",
-        "cuda_max_good",
-        "driver_version",
-        "cpu_name",
-        "cpu_arch",
-        "cpu_cores",
-        "cpu_cores_effective",
-        "cpu_ram",
-        "disk_name",
-        "disk_bw",
-        "inet_up",
-        "inet_down",
-        "inet_up_cost",
-        "inet_down_cost",
-        "pci_gen",
-        "pcie_bw",
-        "mobo_name",
-        "os_version",
-        "geolocation",
-        "verification",
-        "reliability2",
-        "hosting_type",
-        "rentable",
-        "external",
-        "webpage",
-        "logo",
-        "is_bid",
-        "min_bid",
-        "dph_base",
-        "dph_total",
-        "storage_cost",
-        "storage_total_cost",
-        "vram_costperhour",
-        "dlperf",
-        "dlperf_per_dphtotal",
-        "flops_per_dphtotal",
-        "total_flops",
-        "score",
-        "search",
-        "instance",
-        "end_date",
-        "static_ip",
-        "direct_port_count",
-        "public_ipaddr",
-        "time_remaining",
-        "time_remaining_isbid",
-        "credit_discount_max",
-    )
-    row = {name: offer[name] for name in keep}
-    machine = rented.machine
-    row.update(
-        {
-            "id": rented.id,
-            "label": rented.label or None,
-            "actual_status": rented.status,
-            "intended_status": rented.intended,
-            "cur_state": rented.intended,
-            "next_state": rented.intended,
-            "status_msg": rented.message,
-            "template_id": None,
-            "template_hash_id": None,
-            "template_name": None,
-            "image_uuid": rented.image,
-            "image_args": [],
-            "image_runtype": "ssh_direc ssh_proxy",
-            "extra_env": [[k, v] for k, v in rented.env.items()],
-            "onstart": rented.onstart,
-            "jupyter_token": "0" * 64,
-            "ssh_host": "127.0.0.1",
-            "ssh_idx": "5",
-            "ssh_port": rented.ports[22],
-            "machine_dir_ssh_port": 21000,
-            "local_ipaddrs": "127.0.0.1 \n",
-            "direct_port_start": min(rented.ports.values()) if running else -1,
-            "direct_port_end": max(rented.ports.values()) if running else -1,
-            "start_date": rented.created_at,
-            "duration": rented.offer["duration"],
-            "uptime_mins": (time.time() - rented.created_at) / 60 if running else None,
-            "client_run_time": 1.1,
-            "host_run_time": 2_592_000.0,
-            "gpu_totalram": offer["gpu_total_ram"],
-            "gpu_util": machine.load["gpu"] if running and machine else None,
-            "gpu_temp": 39.0 if running else None,
-            "cpu_util": 0.03,
-            "mem_limit": 62.2,
-            "mem_usage": 0.01,
-            "vmem_usage": 0.5,
-            "disk_space": rented.disk,
-            "disk_usage": 1.2 if running else -1,
-            "disk_util": 0.04 if running else -1,
-            "inet_up_billed": None,
-            "inet_down_billed": None,
-            "country_code": None,
-            "credit_balance": None,
-            "credit_discount": None,
-            "volume_info": [],
-        }
-    )
-    if running:
-        row["ports"] = {
-            f"{inside}/tcp": [{"HostIp": ip, "HostPort": str(outside)} for ip in ("0.0.0.0", "::")]
-            for inside, outside in rented.ports.items()
-        }
-    return row
-
-
-# HTTP ----------------------------------------------------------------------------------------------------------------
+from local.vast_market import CONTRACT_COLUMNS, PAGE_LIMIT, Refused, Rented, Vast, holds, instance_row
+from local.vast_notices import SUBJECTS, shown
 
 
 def answer(body: Any, status: int = 200) -> web.Response:
@@ -465,36 +29,68 @@ def application(vast: Vast) -> web.Application:
         ("POST", "/api/v0/bundles", api.search),
         ("GET", "/api/v0/bundles", api.search),
         ("PUT", "/api/v0/search/asks", api.search),
+        ("POST", "/api/v0/asks/bulk", api.create_many),
         ("PUT", "/api/v0/asks/{id}", api.create),
+        ("PUT", "/api/v0/launch_instance", api.launch),
         ("GET", "/api/v1/instances", api.list),
         ("GET", "/api/v0/instances", api.list_all),
+        ("PUT", "/api/v0/instances", api.change_many),
+        ("DELETE", "/api/v0/instances", api.destroy_many),
         ("GET", "/api/v0/instances/filters", api.filters),
         ("GET", "/api/v0/instances/{id}", api.show),
         ("PUT", "/api/v0/instances/{id}", api.change),
         ("DELETE", "/api/v0/instances/{id}", api.destroy),
         ("PUT", "/api/v0/instances/reboot/{id}", api.reboot),
+        ("PUT", "/api/v0/instances/recycle/{id}", api.recycle),
+        ("PUT", "/api/v0/instances/bid_price/{id}", api.bid),
+        ("PUT", "/api/v0/instances/request_logs/{id}", api.logs),
+        ("PUT", "/api/v0/instances/command/{id}", api.execute),
+        ("GET", "/api/v0/instances/{id}/ssh", api.instance_ssh),
+        ("POST", "/api/v0/instances/{id}/ssh", api.attach_ssh),
+        ("DELETE", "/api/v0/instances/{id}/ssh/{key_id}", api.detach_ssh),
         ("GET", "/api/v0/users/current", api.user),
         ("GET", "/api/v0/gpu_names/unique", api.gpu_names),
         ("GET", "/api/v0/ssh", api.ssh_keys),
+        ("POST", "/api/v0/ssh", api.add_ssh_key),
+        ("PUT", "/api/v0/ssh/{key_id}", api.change_ssh_key),
+        ("DELETE", "/api/v0/ssh/{key_id}", api.drop_ssh_key),
+        ("GET", "/api/v0/notification-types", api.notice_types),
+        ("GET", "/api/v0/webhooks", api.webhooks),
+        ("POST", "/api/v0/webhooks", api.add_webhook),
+        ("PUT", "/api/v0/webhooks/{hook_id}", api.change_webhook),
+        ("DELETE", "/api/v0/webhooks/{hook_id}", api.drop_webhook),
+        ("POST", "/api/v0/webhooks/{hook_id}/rotate-secret", api.rotate_webhook),
+        ("POST", "/api/v0/webhooks/{hook_id}/test", api.test_webhook),
+        ("GET", "/results/{name}", api.result),
     ):
         app.router.add_route(method, path, handler)
         app.router.add_route(method, path + "/", handler)
     return app
 
 
+OPEN = ("/api/v0/gpu_names", "/results/")
+"""Paths that ask for no key."""
+
+
 def _endpoint(request: web.Request) -> str:
-    path = request.path.rstrip("/")
-    if "bundles" in path or "search" in path:
+    """What the vendor limits together."""
+    path, method = request.path.rstrip("/"), request.method
+    if "bundles" in path or "/search/" in path:
         return "search"
-    if "/asks/" in path:
+    if "/asks/" in path or path.endswith("/launch_instance"):
         return "create"
-    if request.method == "DELETE":
-        return "destroy"
+    if "/ssh" in path:
+        return "ssh"
     if path.endswith("/instances"):
-        return "list"
-    if "/instances/" in path and request.method == "GET" and not path.endswith("filters"):
+        return {"GET": "list", "PUT": "bulk"}.get(method, "destroy")
+    if "/instances/" not in path or path.endswith("filters"):
+        return "other"
+    if method == "DELETE":
+        return "destroy"
+    if method == "GET":
         return "get"
-    return "label" if "/instances/" in path and request.method == "PUT" else "other"
+    kinds = {"bid_price": "bid", "reboot": "reboot", "recycle": "reboot", "command": "execute", "request_logs": "other"}
+    return kinds.get(path.split("/")[4], "label")
 
 
 def _gate(vast: Vast) -> Any:
@@ -503,7 +99,7 @@ def _gate(vast: Vast) -> Any:
         endpoint = _endpoint(request)
         record = {"method": request.method, "path": request.path, "at": time.time(), "status": 0}
         if endpoint == "create":
-            record["label"] = (await request.json()).get("label") if request.can_read_body else None
+            record["label"] = await _label(request)
         vast.requests.append(record)
         response = await _judged(request, handler, endpoint)
         record["status"] = response.status
@@ -512,12 +108,14 @@ def _gate(vast: Vast) -> Any:
     async def _judged(request: web.Request, handler: Any, endpoint: str) -> web.StreamResponse:
         key = request.headers.get("Authorization", "").removeprefix("Bearer ") or request.query.get("api_key", "")
         own = key.startswith("machine-") and key == f"machine-{request.match_info.get('id')}"
-        if "gpu_names" not in request.path and not own and key != vast.api_key:
+        if not request.path.startswith(OPEN) and not own and key != vast.api_key:
             if not key:
                 return answer({"success": False, "error": "auth_error", "msg": "This action requires login."}, 403)
             return answer({"success": False, "error": "auth_error", "msg": "Invalid user key"}, 401)
         if vast.too_soon(endpoint):
             return web.Response(text="API requests too frequent", status=429)
+        if endpoint == "search" and (reset := vast.quota_resets_at()) is not None:
+            return _out_of_searches(reset)
         fault = vast.fault(endpoint)
         kind = fault["kind"] if fault else None
         if kind == "429":
@@ -525,10 +123,7 @@ def _gate(vast: Vast) -> Any:
         if kind == "500":
             return web.Response(text="Internal Server Error", status=500)
         if kind == "quota":
-            body = {"error": "search_quota_exceeded", "msg": "Daily search quota exceeded."}
-            late = answer(body, 429)
-            late.headers["X-RateLimit-Reset"] = str(int(time.time() + 60))
-            return late
+            return _out_of_searches(time.time() + 60)
         if kind == "slow" and fault:
             await asyncio.sleep(float(fault.get("seconds", 5)))
         try:
@@ -548,15 +143,38 @@ def _gate(vast: Vast) -> Any:
     return gate
 
 
+async def _label(request: web.Request) -> Any:
+    try:
+        body = await request.json() if request.can_read_body else None
+    except ValueError:
+        return None
+    return body.get("label") if isinstance(body, dict) else None
+
+
+def _out_of_searches(reset: float) -> web.Response:
+    late = answer({"error": "search_quota_exceeded", "msg": "Daily search quota exceeded."}, 429)
+    late.headers["X-RateLimit-Reset"] = str(int(reset))
+    return late
+
+
 class Handlers:
     def __init__(self, vast: Vast) -> None:
         self._vast = vast
+        self._results: dict[str, bytes] = {}
 
     def _one(self, request: web.Request) -> Rented:
-        rented = self._vast.rented.get(int(request.match_info["id"]))
+        return self._contract(request.match_info["id"])
+
+    def _contract(self, id: Any) -> Rented:
+        rented = self._vast.rented.get(int(id))
         if rented is None:
-            raise Refused(404, "no_such_instance", f"Instance {request.match_info['id']} not found.")
+            raise Refused(404, "no_such_instance", f"Instance {id} not found.")
         return rented
+
+    def _keep_result(self, request: web.Request, body: bytes) -> str:
+        name = secrets.token_hex(16) + ".log"
+        self._results[name] = body
+        return f"{request.scheme}://{request.host}/results/{name}"
 
     async def search(self, request: web.Request) -> web.Response:
         if request.method == "GET":
@@ -570,6 +188,25 @@ class Handlers:
         rented = await self._vast.create(int(request.match_info["id"]), await request.json())
         return answer({"success": True, "new_contract": rented.id, "instance_api_key": f"machine-{rented.id}"})
 
+    async def create_many(self, request: web.Request) -> web.Response:
+        """One contract per offer that is still there. The vendor documents no answer; each is told by its offer."""
+        body = await request.json()
+        made, gone = {}, {}
+        for offer_id in body.pop("ids"):
+            try:
+                made[str(offer_id)] = (await self._vast.create(int(offer_id), body)).id
+            except Refused as refused:
+                gone[str(offer_id)] = refused.body["msg"]
+        return answer({"success": not gone, "new_contracts": made, "errors": gone}, 200 if made else 404)
+
+    async def launch(self, request: web.Request) -> web.Response:
+        """Search and create in one."""
+        body = await request.json()
+        for offer in self._vast.listed(body.pop("q")):
+            rented = await self._vast.create(offer["id"], body)
+            return answer({"success": True, "new_contract": rented.id, "instance_api_key": f"machine-{rented.id}"})
+        raise Refused(404, "no_such_ask", "error 404/3603: no_such_ask no offer fits the search.")
+
     async def list(self, request: web.Request) -> web.Response:
         wanted = json.loads(request.query.get("select_filters") or "{}")
         for column in wanted:
@@ -577,7 +214,7 @@ class Handlers:
                 text = f"Error in query parameters: {column} is not a valid search key"
                 raise Refused(400, "invalid_request", text)
         rows = [instance_row(rented) for rented in sorted(self._vast.visible(), key=lambda r: r.id)]
-        rows = [row for row in rows if all(_holds(row, column, test) for column, test in wanted.items())]
+        rows = [row for row in rows if all(holds(row, column, test) for column, test in wanted.items())]
         labels: dict[str, int] = {}
         for row in rows:
             labels[row["label"] or ""] = labels.get(row["label"] or "", 0) + 1
@@ -629,27 +266,100 @@ class Handlers:
         rented, body = self._one(request), await request.json()
         if "label" in body:
             rented.label = str(body["label"])
-        if body.get("state") == "stopped":
-            await asyncio.to_thread(self._vast.stop, rented)
-        elif body.get("state") == "running" and rented.status != "running":
-            rented.intended = "running"
-            rented.boot = asyncio.create_task(self._vast._boot(rented))
-        self._vast.save()
+        await self._state(rented, body.get("state"))
         return answer({"success": True})
+
+    async def change_many(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        for id in body["ids"]:
+            await self._state(self._contract(id), body["state"])
+        return answer({"success": True})
+
+    async def _state(self, rented: Rented, state: Any) -> None:
+        if state == "stopped":
+            self._vast.stop(rented)
+        elif state == "running":
+            try:
+                self._vast.start(rented)
+            finally:
+                self._vast.save()
+        elif state is not None:
+            raise Refused(400, "invalid_args", f"state {state} is neither running nor stopped")
+        self._vast.save()
 
     async def destroy(self, request: web.Request) -> web.Response:
         rented = self._one(request)
+        self._destroy(rented)
+        return answer({"success": True, "msg": f"destroying instance {rented.id}."})
+
+    async def destroy_many(self, request: web.Request) -> web.Response:
+        for rented in [self._contract(id) for id in (await request.json())["instance_ids"]]:
+            self._destroy(rented)
+        return answer({"success": True})
+
+    def _destroy(self, rented: Rented) -> None:
         if rented.destroyed_at is None:
             rented.destroyed_at = time.time()
             _keep(asyncio.create_task(self._vast.destroy(rented)))
-        return answer({"success": True, "msg": f"destroying instance {rented.id}."})
 
     async def reboot(self, request: web.Request) -> web.Response:
         rented = self._one(request)
-        if rented.machine:
+        if rented.machine and rented.status == "running":
+            rented.bill(time.time())
             await asyncio.to_thread(rented.machine.stop)
             await self._vast._run(rented)
         return answer({"success": True})
+
+    async def recycle(self, request: web.Request) -> web.Response:
+        rented = self._one(request)
+        if rented.status == "running":
+            await self._vast.recycle(rented)
+        return answer({"success": True})
+
+    async def bid(self, request: web.Request) -> web.Response:
+        rented, price = self._one(request), float((await request.json())["price"])
+        if not 0.001 <= price <= 32 * rented.offer["num_gpus"]:
+            raise Refused(400, "invalid_price", "Please set a bid price >= 0.001.")
+        if rented.bid is None:
+            raise Refused(400, "invalid_args", f"Instance {rented.id} is not interruptible.")
+        self._vast.change_bid(rented, price)
+        self._vast.save()
+        return answer({"success": True})
+
+    async def logs(self, request: web.Request) -> web.Response:
+        """What the container, or its daemon, has said, at an address that asks for no key."""
+        rented, body = self._one(request), await request.json()
+        lines = [rented.message]
+        if rented.machine and str(body.get("daemon_logs")) != "true":
+            file = rented.machine.dir / "logs" / "onstart.log"
+            lines = file.read_text(errors="replace").splitlines() if file.exists() else []
+        if body.get("filter"):
+            lines = [line for line in lines if str(body["filter"]) in line]
+        text = "\n".join(lines[-int(body.get("tail") or 1000) :]) + "\n"
+        return answer(
+            {"success": True, "result_url": self._keep_result(request, text.encode()), "msg": "logs asked for"}
+        )
+
+    async def execute(self, request: web.Request) -> web.Response:
+        """The few commands that the vendor allows, without a shell."""
+        rented, words = self._one(request), shlex.split(str((await request.json())["command"]))
+        if not words or words[0] not in ("ls", "rm", "du") or len(" ".join(words)) > 512:
+            raise Refused(400, "invalid_args", "Only ls, rm and du can be executed.")
+        if rented.machine is None:
+            raise Refused(400, "invalid_args", f"Instance {rented.id} is not running.")
+        done = await asyncio.create_subprocess_exec(
+            *words,
+            cwd=rented.machine.dir / "root" / "workspace",
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        said, _ = await done.communicate()
+        url = self._keep_result(request, said)
+        return answer({"success": True, "result_url": url, "writeable_path": str(rented.machine.dir / "root")})
+
+    async def result(self, request: web.Request) -> web.Response:
+        body = self._results.get(request.match_info["name"])
+        return web.Response(body=body) if body is not None else web.Response(status=404)
 
     async def user(self, request: web.Request) -> web.Response:
         return answer(
@@ -671,8 +381,96 @@ class Handlers:
     async def gpu_names(self, request: web.Request) -> web.Response:
         return answer({"gpu_names": sorted({row["gpu_name"] for row in self._vast.offers.values()})})
 
+    # SSH keys -------------------------------------------------------------------------------------------------------
+
     async def ssh_keys(self, request: web.Request) -> web.Response:
-        return answer([])
+        if not self._vast.ssh_keys:
+            raise Refused(404, "not_found", "No SSH keys found.")
+        return answer(list(self._vast.ssh_keys.values()))
+
+    async def add_ssh_key(self, request: web.Request) -> web.Response:
+        key = _public_key(await request.json())
+        id = max(self._vast.ssh_keys, default=500) + 1
+        at = datetime.now(UTC).isoformat()
+        self._vast.ssh_keys[id] = {"id": id, "user_id": 1, "key": key, "created_at": at, "deleted_at": None}
+        self._vast.save()
+        shown = {"id": id, "user_id": 1, "public_key": key, "created_at": at, "deleted_at": None}
+        return answer({"success": True, "key": shown})
+
+    def _key(self, request: web.Request) -> dict[str, Any]:
+        row = self._vast.ssh_keys.get(int(request.match_info["key_id"]))
+        if row is None:
+            raise Refused(404, "not_found", "No such SSH key.")
+        return row
+
+    async def change_ssh_key(self, request: web.Request) -> web.Response:
+        self._key(request)["key"] = _public_key(await request.json())
+        self._vast.save()
+        return answer({"success": True})
+
+    async def drop_ssh_key(self, request: web.Request) -> web.Response:
+        del self._vast.ssh_keys[self._key(request)["id"]]
+        self._vast.save()
+        return answer({"success": True})
+
+    async def instance_ssh(self, request: web.Request) -> web.Response:
+        # A text that holds JSON, as the vendor answers.
+        return answer({"success": True, "ssh_keys": json.dumps(self._vast.attached(self._one(request)))})
+
+    async def attach_ssh(self, request: web.Request) -> web.Response:
+        self._vast.attach(self._one(request), _public_key(await request.json()))
+        return answer({"success": True})
+
+    async def detach_ssh(self, request: web.Request) -> web.Response:
+        self._vast.detach(self._one(request), int(request.match_info["key_id"]))
+        return answer({"success": True})
+
+    # Webhooks -------------------------------------------------------------------------------------------------------
+
+    def _hook(self, request: web.Request) -> int:
+        id = int(request.match_info["hook_id"])
+        if id not in self._vast.notices.webhooks:
+            raise Refused(404, "not_found", f"No webhook {id}.")
+        return id
+
+    async def notice_types(self, request: web.Request) -> web.Response:
+        rows = [{"key": key, "display_name": name, "context": "client"} for key, name in SUBJECTS.items()]
+        return answer({"success": True, "notification_types": rows})
+
+    async def webhooks(self, request: web.Request) -> web.Response:
+        return answer({"success": True, "webhooks": [shown(h) for h in self._vast.notices.webhooks.values()]})
+
+    async def add_webhook(self, request: web.Request) -> web.Response:
+        try:
+            hook = self._vast.notices.add(await request.json())
+        except ValueError as error:
+            raise Refused(400, "invalid_args", str(error)) from error
+        enabled = hook["event_types"]
+        return answer({"success": True, "webhook": hook, "enabled_notification_preferences": enabled})
+
+    async def change_webhook(self, request: web.Request) -> web.Response:
+        try:
+            hook = self._vast.notices.change(self._hook(request), await request.json())
+        except ValueError as error:
+            raise Refused(400, "invalid_args", str(error)) from error
+        return answer({"success": True, "webhook": hook})
+
+    async def drop_webhook(self, request: web.Request) -> web.Response:
+        del self._vast.notices.webhooks[self._hook(request)]
+        return answer({"success": True})
+
+    async def rotate_webhook(self, request: web.Request) -> web.Response:
+        return answer({"success": True, "webhook": self._vast.notices.rotate(self._hook(request))})
+
+    async def test_webhook(self, request: web.Request) -> web.Response:
+        return answer({"success": await self._vast.notices.test(self._hook(request))})
+
+
+def _public_key(body: dict[str, Any]) -> str:
+    key = str(body["ssh_key"]).strip()
+    if len(key.split()) < 2 or not key.startswith(("ssh-", "ecdsa-")):
+        raise Refused(400, "invalid_args", "Invalid SSH key.")
+    return key
 
 
 _TASKS: set[asyncio.Task[None]] = set()

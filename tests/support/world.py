@@ -169,13 +169,19 @@ class FakeAgent:
         secret = keys.agent_secret(self.world.deps.settings, self.attempt_id)
         return agents.agent_of(self.world.store, self.world.deps.records, self.attempt_id, secret)
 
-    def register(self, gpus: int = 1, name: str = "NVIDIA GeForce RTX 4090", problems: list[str] | None = None) -> Any:
+    def register(
+        self,
+        gpus: int = 1,
+        name: str = "NVIDIA GeForce RTX 4090",
+        problems: list[str] | None = None,
+        skew_s: float = 0.0,
+    ) -> Any:
         body = wire.Register(
             gpus=[wire.Gpu(index=n, name=name, memory_total_mb=24564) for n in range(gpus)],
             disk_free_bytes=10**11,
             disk_write_mb_s=900,
             agent_version="1",
-            ready_at=self.world.clock.now(),
+            ready_at=self.world.clock.now() + timedelta(seconds=skew_s),
             problems=problems or [],
         )
         return agents.register(body, self.me, self.world.deps)
