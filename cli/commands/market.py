@@ -41,6 +41,15 @@ def market(gpu: str, days: str, interruptible: bool, provider: str | None) -> No
         click.echo(
             f"{found['below_reference_percent']:.0f} % below ${found['reference_usd_per_gpu_hour']:.2f}/h: {found['reference']}"
         )
+    if found["bids"]:
+        rows = [
+            [f"+{b['headroom']:.0%}", f"{b['hours']:.0f}", f"{b['interruptions']:.0f}", f"{b['interruptions_a_day']:.1f}",
+             f"${b['usd_per_useful_hour']:.3f}"]
+            for b in found["bids"]
+        ]  # fmt: skip
+        table(rows, ["BID", "HOURS", "TAKEN AWAY", "A DAY", "PER USEFUL HOUR"])
+    if found["bid_advice"]:
+        click.echo(found["bid_advice"])
     for one in found["yours"]:
         if one["cheaper_percent"] >= 5:
             click.echo(

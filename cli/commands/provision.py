@@ -47,6 +47,13 @@ def pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
     help="How to find a machine; `dumont defaults` explains them.",
 )
 @click.option("--interruptible", is_flag=True, help="Cheaper; when it is taken away, it wakes elsewhere.")
+@click.option(
+    "--bid-headroom",
+    type=click.FloatRange(0, 3),
+    default=0.1,
+    show_default=True,
+    help="How much more to bid than the lowest; `dumont market GPU --interruptible` advises.",
+)
 @click.option("--snapshot-every", type=Duration(), help="Snapshot while running, when something changed.")
 @click.option("--on-loss", type=click.Choice(["wake", "hibernate"]), default="wake", show_default=True)
 @click.option("--name")
@@ -79,6 +86,7 @@ def provision(**given: Any) -> None:
         "max_attempts": given["max_attempts"],
         "strategy": given["strategy"],
         "interruptible": given["interruptible"],
+        "bid_headroom": given["bid_headroom"],
         "snapshot_every_s": given["snapshot_every"],
         "on_loss": given["on_loss"],
     }

@@ -81,6 +81,8 @@ class Attempt:
     """`standby`: a CPU machine that follows the instance's snapshots and takes over when its machine is lost."""
     closed_at: datetime | None = None
     """When its machine was proven gone; what the ledger is ordered by."""
+    bid_headroom: float | None = None
+    """Of an interruptible machine: how much more was bid than the lowest price that was taken."""
     expected_ready_s: float = 120.0
     """From its machine's history when it was opened."""
 

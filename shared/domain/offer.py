@@ -24,6 +24,8 @@ class Need:
     """How many ports must be reachable from outside."""
     interruptible: bool = False
     """Cheaper, and may be taken away at any time."""
+    bid_headroom: float = 0.1
+    """Where interruptible machines are bid for: how much more to bid than the lowest price that is taken."""
 
 
 @dataclass(frozen=True)

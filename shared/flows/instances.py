@@ -43,6 +43,7 @@ def need_of(body: wire.ProvisionRequest) -> Need:
         providers=tuple(body.providers),
         ports=len(body.ports),
         interruptible=body.interruptible,
+        bid_headroom=body.bid_headroom,
     )
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from shared.deps import Deps
-from shared.domain import prices
+from shared.domain import bids, prices
+from shared.domain.bids import BidFigure
 from shared.domain.instance import Instance
 from shared.domain.offer import normal_gpu
 from shared.domain.prices import Point, PriceDay, day_id
 from shared.domain.reference_prices import reference_of
+from shared.flows import bids as bid_flows
 from shared.store import codec
 from shared.store.shapes import INSTANCES_OF_USER
 from shared.wire import market as wire
@@ -32,6 +34,7 @@ def show(query: wire.MarketQuery, user_id: str, deps: Deps) -> wire.MarketView:
     below = None
     if reference and newest:
         below = round((1 - newest.median / float(reference.usd_per_gpu_hour)) * 100, 1)
+    tried = bid_flows.of_gpu(gpu, newest.low, deps) if query.interruptible and newest else []
     return wire.MarketView(
         gpu_name=query.gpu_name,
         interruptible=query.interruptible,
@@ -49,6 +52,8 @@ def show(query: wire.MarketQuery, user_id: str, deps: Deps) -> wire.MarketView:
         reference=f"{reference.source}, {reference.date}" if reference else None,
         below_reference_percent=below,
         yours=_yours(query, newest, user_id, deps),
+        bids=[_bid_view(one) for one in tried],
+        bid_advice=bids.advice(tried, _on_demand(gpu, now, deps)) if query.interruptible else None,
         watched=list(WATCHED),
     )
 
@@ -63,6 +68,26 @@ def _view(point: Point) -> wire.PointView:
         median=prices.rounded(point.median),
         p90=prices.rounded(point.p90),
     )
+
+
+def _bid_view(one: BidFigure) -> wire.BidView:
+    return wire.BidView(
+        headroom=one.headroom,
+        hours=round(one.hours, 1),
+        interruptions=round(one.interruptions, 1),
+        interruptions_a_day=round(one.a_day, 2),
+        usd_per_gpu_hour=prices.rounded(one.usd_per_gpu_hour),
+        usd_per_useful_hour=prices.rounded(one.usd_per_useful_hour),
+        enough=one.enough,
+    )
+
+
+def _on_demand(gpu: str, now: datetime, deps: Deps) -> float | None:
+    """The lowest price on demand in the newest hour of today or yesterday that was sampled."""
+    ids = [day_id(gpu, False, now - timedelta(days=n)) for n in (1, 0)]
+    known = [codec.decode(PriceDay, d.data) for d in deps.store.get_many("prices", ids) if d]
+    hourly = prices.points(known, now - timedelta(days=1), frozenset(), 1)
+    return hourly[-1].low if hourly else None
 
 
 def _note(hourly: list[Point], found: prices.Trend | None, days: int, now: datetime) -> str:

@@ -47,6 +47,8 @@ class RentedMachine:
 class Features:
     can_stop: bool = False
     sells_spot: bool = False
+    takes_bids: bool = False
+    """Interruptible machines go to the highest bid; elsewhere their price is the provider's."""
     bills_while_loading: bool = True
     sells_cpu: bool = False
     """Offers machines without a GPU to a need of none: standbys run there."""

@@ -43,7 +43,7 @@ def connect(url: str, api_key: str) -> Vast:
 
 class Vast:
     name = "vast"
-    features = Features(can_stop=True, sells_spot=True, bills_while_loading=False)
+    features = Features(can_stop=True, sells_spot=True, takes_bids=True, bills_while_loading=False)
 
     def __init__(self, client: httpx.Client, api_key: str) -> None:
         self._client = client
@@ -54,7 +54,8 @@ class Vast:
         rows = answer.get("offers")
         if not isinstance(rows, list):
             raise errors.ProviderBusy("Vast.ai answered a search with nonsense", 5)
-        found = [offer for offer in map(_offer_from, rows) if offer is not None]
+        headroom = Decimal(str(need.bid_headroom)) if need.interruptible else Decimal(0)
+        found = [offer for offer in (_offer_from(row, headroom) for row in rows) if offer is not None]
         return sorted(found, key=lambda offer: offer.usd_per_hour)
 
     def create(self, offer: Offer, spec: MachineSpec, token: str) -> RentedMachine:
@@ -172,13 +173,9 @@ def _wait(response: httpx.Response, answer: dict[str, Any], code: str) -> float:
         return 5.0
 
 
-BID_ABOVE = Decimal("1.10")
-"""Bids go a little above the lowest that is taken: the lowest is the first to be interrupted."""
-
-
 def _bid(offer: Offer) -> float:
     """USD per hour for the GPUs; the disk is billed beside it."""
-    return float(round((offer.usd_per_hour - offer.usd_disk_per_hour) * BID_ABOVE, 4))
+    return float(round(offer.usd_per_hour - offer.usd_disk_per_hour, 4))
 
 
 def _search(need: Need) -> dict[str, Any]:
@@ -208,9 +205,10 @@ def _search(need: Need) -> dict[str, Any]:
     return query
 
 
-def _offer_from(row: Any) -> Offer | None:
-    """One row of a search, or None when it is not to be understood."""
+def _offer_from(row: Any, headroom: Decimal) -> Offer | None:
+    """One row of a search, or None when it is not to be understood. A bid is billed as it stands, headroom and all."""
     try:
+        total, disk = Decimal(str(row["dph_total"])), Decimal(str(row.get("storage_total_cost") or 0))
         return Offer(
             provider=Vast.name,
             offer_id=str(int(row["id"])),
@@ -219,7 +217,7 @@ def _offer_from(row: Any) -> Offer | None:
             gpu_name=str(row["gpu_name"]),
             gpu_count=int(row["num_gpus"]),
             vram_gb=float(row["gpu_ram"]) / 1000,
-            usd_per_hour=Decimal(str(row["dph_total"])),
+            usd_per_hour=total + (total - disk) * headroom,
             disk_gib=float(Decimal(str(row["disk_space"])) / GIB),
             reliability=float(row.get("reliability2") or row.get("reliability") or 0.0),
             region=str(row.get("geolocation") or "").rpartition(",")[2].strip(),
@@ -228,7 +226,7 @@ def _offer_from(row: Any) -> Offer | None:
             usd_per_gb_down=Decimal(str(row.get("inet_down_cost") or 0)),
             open_ports=int(row.get("direct_port_count") or 0),
             cuda=float(row.get("cuda_max_good") or 0.0),
-            usd_disk_per_hour=Decimal(str(row.get("storage_total_cost") or 0)),
+            usd_disk_per_hour=disk,
             interruptible=bool(row.get("is_bid")),
         )
     except (KeyError, TypeError, ValueError, ArithmeticError):

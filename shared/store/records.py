@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from shared import errors
 from shared.clock import Clock
 from shared.domain.attempt import Attempt
+from shared.domain.bids import BidMemory
 from shared.domain.budget import Budget
 from shared.domain.event import Event
 from shared.domain.instance import Instance
@@ -46,6 +47,7 @@ R = TypeVar(
     Budget,
     Deployment,
     PriceDay,
+    BidMemory,
     Webhook,
 )
 
@@ -62,6 +64,7 @@ COLLECTION: dict[type, str] = {
     Budget: "budgets",
     Deployment: "models",
     PriceDay: "prices",
+    BidMemory: "bids",
     Webhook: "webhooks",
 }
 EVENTS_KEPT = timedelta(days=90)
@@ -110,6 +113,7 @@ class Transaction:
         | Budget
         | Deployment
         | PriceDay
+        | BidMemory
         | Webhook,
     ) -> None:
         """Write a record that was loaded here, or create one that was not."""

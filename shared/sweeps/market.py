@@ -31,7 +31,7 @@ def sample(deps: Deps) -> Report:
             if spot and not provider.features.sells_spot:
                 continue
             try:
-                found = provider.offers(Need(gpu_name=gpu, min_reliability=0, interruptible=spot))
+                found = provider.offers(Need(gpu_name=gpu, min_reliability=0, interruptible=spot, bid_headroom=0.0))
             except errors.ProviderBusy as busy:
                 notes.append(f"{name} is busy, left for later: {busy.message}")
                 break

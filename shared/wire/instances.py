@@ -53,6 +53,8 @@ class ProvisionRequest(Body):
     """None: your default."""
     interruptible: bool = False
     """Cheaper, and may be taken away: then it wakes elsewhere from its newest snapshot."""
+    bid_headroom: float = Field(default=0.1, ge=0, le=3)
+    """How much more to bid than the lowest price that is taken, where interruptible machines are bid for; 0.1 for a tenth."""
     snapshot_every_s: float | None = Field(default=None, ge=0, le=86400)
     """While running, when something changed; None: ten minutes for interruptible machines, else never."""
     on_loss: Literal["wake", "hibernate"] = "wake"

@@ -42,6 +42,19 @@ class YourView(View):
     """How much less the cheapest tenth of the market asks now; 0 when none does."""
 
 
+class BidView(View):
+    """How one bid went: `headroom` above the lowest price that was taken, 0.1 for a tenth."""
+
+    headroom: float
+    hours: float
+    interruptions: float
+    interruptions_a_day: float
+    usd_per_gpu_hour: float
+    usd_per_useful_hour: float
+    """With the work that is done twice after an interruption."""
+    enough: bool
+
+
 class MarketView(View):
     gpu_name: str
     interruptible: bool
@@ -57,5 +70,8 @@ class MarketView(View):
     reference: str | None
     below_reference_percent: float | None
     yours: list[YourView]
+    bids: list[BidView]
+    """Of interruptible machines, what our own taught."""
+    bid_advice: str | None
     watched: list[str]
     """The GPUs that are sampled."""

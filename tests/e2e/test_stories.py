@@ -313,3 +313,24 @@ def test_the_market_is_sampled_and_the_ledger_has_every_machine(local: Embedded,
     )
     assert seen
     destroy(api_client, instance["id"])
+
+
+def test_an_outbid_machine_is_replaced_and_its_files_are_there(local: Embedded, api_client: ApiClient) -> None:
+    body = {"interruptible": True, "snapshot_every_s": 1, "bid_headroom": 0.2, "width": 2}
+    instance = api_client.until(provision(api_client, **body)["id"], "running")
+    machine = instance["machine"]
+    GpuInstance(api_client, instance).run_command("echo kept > note")
+    path = f"/instances/{instance['id']}/snapshots"
+    eventually(
+        lambda: [s for s in api_client.call("GET", path)["snapshots"] if s["state"] == "verified" and s["files"]]
+    )
+
+    local.control("POST", f"/machines/{machine['machine_id']}/outbid")
+    eventually(lambda: api_client.call("GET", f"/instances/{instance['id']}")["state"] != "running")
+    again = api_client.until(instance["id"], "running")
+
+    assert again["machine"]["machine_id"] != machine["machine_id"]
+    assert GpuInstance(api_client, again).run_command("cat note").stdout == "kept\n"
+    events = api_client.call("GET", f"/instances/{instance['id']}/events")["events"]
+    assert any("another's bid was higher" in event["message"] for event in events)
+    destroy(api_client, instance["id"])

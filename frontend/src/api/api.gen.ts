@@ -1116,6 +1116,7 @@ export type ProvisionRequest = {
   strategy?:
     ("race" | "round_robin" | "coldstart" | "auto" | "serverless") | null;
   interruptible?: boolean;
+  bid_headroom?: number;
   snapshot_every_s?: number | null;
   on_loss?: "wake" | "hibernate";
   width?: number;
@@ -1418,6 +1419,15 @@ export type YourView = {
   usd_per_gpu_hour: number;
   cheaper_percent: number;
 };
+export type BidView = {
+  headroom: number;
+  hours: number;
+  interruptions: number;
+  interruptions_a_day: number;
+  usd_per_gpu_hour: number;
+  usd_per_useful_hour: number;
+  enough: boolean;
+};
 export type MarketView = {
   gpu_name: string;
   interruptible: boolean;
@@ -1431,6 +1441,8 @@ export type MarketView = {
   reference: string | null;
   below_reference_percent: number | null;
   yours: YourView[];
+  bids: BidView[];
+  bid_advice: string | null;
   watched: string[];
 };
 export type StandbyView = {

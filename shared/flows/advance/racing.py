@@ -123,6 +123,13 @@ def race(step: Step) -> Next | Exhausted:
     return min(due, default=None)
 
 
+def _headroom(step: Step, offer: Offer) -> float | None:
+    """None for machines that nobody can take away; 0 where the provider sets the price."""
+    if not offer.interruptible:
+        return None
+    return step.instance.need.bid_headroom if step.provider(offer.provider).features.takes_bids else 0.0
+
+
 def _situation(step: Step, alive: Sequence[Attempt]) -> Situation:
     runners = [
         Runner(
@@ -200,6 +207,7 @@ def _open(step: Step, alive: Sequence[Attempt], strategy: Strategy, situation: S
             usd_per_hour=offer.usd_per_hour,
             usd_disk_per_hour=offer.usd_disk_per_hour,
             region=offer.region,
+            bid_headroom=_headroom(step, offer),
             secret_hash=keys.agent_secret_hash(deps.settings, attempt_id),
             opened_at=tx.now,
             expected_ready_s=expected,

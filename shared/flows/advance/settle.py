@@ -11,8 +11,10 @@ from datetime import datetime, timedelta
 
 from shared import errors
 from shared.domain.attempt import Attempt, Outcome, Stage
+from shared.flows import bids
 from shared.flows.advance.step import AGAIN, Next, Step
 from shared.providers.base import MachineStatus, RentedMachine
+from shared.store.records import Transaction
 
 LATE = timedelta(minutes=10)
 """After so long an unconfirmed receipt is told to people."""
@@ -63,10 +65,23 @@ def _list(step: Step, provider: str, listed: dict[str, dict[str, RentedMachine]]
     return listed[provider]
 
 
+def _close(step: Step, attempt_id: str) -> None:
+    """Proven gone: the receipt is confirmed, and what a bid taught is remembered."""
+
+    def apply(tx: Transaction) -> None:
+        fresh = tx.load(Attempt, attempt_id)
+        closed = fresh.closed(tx.now)
+        tx.save(closed)
+        if fresh.open:
+            bids.note(tx, closed)
+
+    step.deps.records.transact(apply)
+
+
 def _end(step: Step, attempt: Attempt, listed: dict[str, dict[str, RentedMachine]]) -> Next:
     """Terminate until not found; a receipt is confirmed only then."""
     if attempt.asked_at is None:
-        step.change_attempt(attempt.id, lambda fresh, now: fresh.closed(now))
+        _close(step, attempt.id)
         return AGAIN
     settle_until = (attempt.created_at or attempt.asked_at) + timedelta(seconds=step.deps.settings.settle_s)
     machine_id = attempt.machine_id
@@ -76,7 +91,7 @@ def _end(step: Step, attempt: Attempt, listed: dict[str, dict[str, RentedMachine
             # The list may lag behind a create whose answer was lost: only after a while is nothing nothing.
             if step.now < settle_until:
                 return min(settle_until, step.after(2))
-            step.change_attempt(attempt.id, lambda fresh, now: fresh.closed(now))
+            _close(step, attempt.id)
             return AGAIN
         machine_id = machine.machine_id
         step.change_attempt(attempt.id, lambda fresh, _: _known(fresh, machine))
@@ -87,7 +102,7 @@ def _end(step: Step, attempt: Attempt, listed: dict[str, dict[str, RentedMachine
         if not asked and step.now < settle_until:
             # Never yet accepted: a machine this young may merely not be visible.
             return min(settle_until, step.after(2))
-        step.change_attempt(attempt.id, lambda fresh, now: fresh.closed(now))
+        _close(step, attempt.id)
         return AGAIN
     receipt = attempt.receipt
     if receipt is not None and not receipt.alarmed and step.now - receipt.requested_at > LATE:

@@ -1,6 +1,6 @@
 import { lazy, Suspense, useState } from "react";
 import { Link } from "react-router";
-import { useShowMarketQuery } from "@/api";
+import { type BidView, useShowMarketQuery } from "@/api";
 import { ErrorPanel, Loading } from "@/components/states";
 import { Card, CardTitle } from "@/components/ui/card";
 import { Check, Field, Select } from "@/components/ui/field";
@@ -8,6 +8,33 @@ import { usdPerHour } from "@/lib/format";
 import { paths } from "@/lib/paths";
 
 const BandChart = lazy(async () => ({ default: (await import("@/features/market/band-chart")).BandChart }));
+
+function Bids({ bids }: { bids: BidView[] }) {
+  return (
+    <table className="w-full max-w-xl text-left tabular-nums">
+      <thead className="text-muted-foreground">
+        <tr>
+          <th className="font-normal">Bid</th>
+          <th className="font-normal">Hours seen</th>
+          <th className="font-normal">Taken away</th>
+          <th className="font-normal">Per useful hour</th>
+        </tr>
+      </thead>
+      <tbody>
+        {bids.map((bid) => (
+          <tr key={bid.headroom}>
+            <td>+{(bid.headroom * 100).toFixed(0)} %</td>
+            <td>{bid.hours.toFixed(0)}</td>
+            <td>
+              {bid.interruptions.toFixed(0)}, {bid.interruptions_a_day.toFixed(1)} a day
+            </td>
+            <td>{usdPerHour(bid.usd_per_useful_hour)}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
 
 export function Trends() {
   const [gpu, setGpu] = useState("RTX 4090");
@@ -54,6 +81,8 @@ export function Trends() {
             </Suspense>
           )}
           <p className="text-muted-foreground">{found.note}</p>
+          {found.bids.length > 0 && <Bids bids={found.bids} />}
+          {found.bid_advice && <p>{found.bid_advice}</p>}
           {found.yours
             .filter((one) => one.cheaper_percent >= 5)
             .map((one) => (
