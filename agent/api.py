@@ -42,7 +42,7 @@ class Http:
         place = (parts.scheme, parts.netloc)
         connection = connections.get(place)
         if connection is None:
-            connection = connections[place] = _connect(parts)
+            connection = connections[place] = connect(parts)
         target = parts.path + ("?" + parts.query if parts.query else "")
         sent = dict(headers or {})
         if body is not None:
@@ -57,7 +57,8 @@ class Http:
             raise
 
 
-def _connect(parts: urllib.parse.SplitResult) -> http.client.HTTPConnection:
+def connect(parts: urllib.parse.SplitResult) -> http.client.HTTPConnection:
+    """A connection to where a URL points, not opened yet."""
     host, port = parts.hostname or "", parts.port
     if parts.scheme == "https":
         return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=ssl.create_default_context())

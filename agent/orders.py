@@ -159,6 +159,8 @@ class Orders:
             transport=Transport(self._api, payload["snapshot_id"]),
             state=self._settings.state,
             only_changes=bool(payload.get("only_changes")),
+            # Only snapshots beside the user's work are taken when nothing changed may be an answer.
+            polite=bool(payload.get("only_changes")),
         )
         if saved.get("unchanged"):
             return {"state": "done", "stage": "unchanged"}

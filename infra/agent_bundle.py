@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ABIS = ("3.10", "3.11", "3.12", "3.13", "3.14")
-WHEELS = ("cryptography==50.0.2", "cffi", "pycparser")
+WHEELS = ("cryptography==50.0.2", "cffi", "pycparser", "blake3==1.0.11")
 ZSTD = "backports.zstd"
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux2014_x86_64", "manylinux_2_17_x86_64")
 CODE = (
@@ -59,10 +59,11 @@ sys.exit(main())
 
 
 def wheels(abi: str, cache: Path) -> list[Path]:
-    """The wheels for one Python, fetched once."""
-    folder = cache / abi
+    """The wheels for one Python, fetched once for each list of them."""
+    listed = hashlib.sha256(" ".join((*WHEELS, ZSTD)).encode()).hexdigest()[:8]
+    folder = cache / f"{abi}-{listed}"
     if not folder.is_dir():
-        part = cache / f"{abi}.part"
+        part = cache / f"{folder.name}.part"
         needed = [*WHEELS, *([] if abi == "3.14" else [ZSTD])]
         platforms = [word for platform in PLATFORMS for word in ("--platform", platform)]
         subprocess.run(

@@ -9,7 +9,8 @@ from datetime import timedelta
 from shared.deps import Deps
 from shared.domain.attempt import Attempt
 from shared.domain.event import Event
-from shared.domain.instance import ACTIONS, RESTING, Failover, Instance, State
+from shared.domain.instance import ACTIONS, RESTING, Failover, Instance, State, held_by
+from shared.domain.retention import reasons
 from shared.domain.snapshot import Snapshot
 from shared.errors import NotFound
 from shared.store.shapes import EVENTS_OF_INSTANCE, INSTANCES_OF_USER, SNAPSHOTS_OF_INSTANCE
@@ -103,7 +104,7 @@ def list_events(instance_id: str, query: wire.EventsQuery, user_id: str, deps: D
     return wire.EventList(events=views, next_cursor=cursor)
 
 
-def snapshot_view(snapshot: Snapshot, newest: str | None) -> wire.SnapshotView:
+def snapshot_view(snapshot: Snapshot, newest: str | None, kept: str | None = "the newest") -> wire.SnapshotView:
     return wire.SnapshotView(
         id=snapshot.id,
         state=snapshot.state,
@@ -115,6 +116,8 @@ def snapshot_view(snapshot: Snapshot, newest: str | None) -> wire.SnapshotView:
         torn=list(snapshot.torn),
         unreadable=list(snapshot.unreadable),
         newest=snapshot.id == newest,
+        pinned=snapshot.pinned,
+        kept=kept,
     )
 
 
@@ -123,4 +126,14 @@ def list_snapshots(instance_id: str, query: wire.ListSnapshotsQuery, user_id: st
     found, cursor = deps.records.query(
         Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": instance_id}, limit=query.limit, cursor=query.cursor
     )
-    return wire.SnapshotList(snapshots=[snapshot_view(s, instance.snapshot_id) for s in found], next_cursor=cursor)
+    # Reasons need all of them; retention keeps that few.
+    why = reasons(
+        instance.retention,
+        held_by(instance),
+        deps.records.all(Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": instance_id}),
+    )
+    return wire.SnapshotList(
+        retention=wire.RetentionBody(**asdict(instance.retention)),
+        snapshots=[snapshot_view(s, instance.snapshot_id, why.get(s.id)) for s in found if s.state != "dropped"],
+        next_cursor=cursor,
+    )

@@ -28,7 +28,7 @@ from typing import Any
 
 from agent.snapshot.bucket import Bucket
 from agent.snapshot.errors import SnapshotError
-from agent.snapshot.manifest import Manifest, decode
+from agent.snapshot.manifest import Reader, Row, chunks_of, path_of
 from agent.snapshot.pack import Sealer, expand
 from agent.snapshot.restore import restore
 from agent.snapshot.save import save
@@ -48,6 +48,10 @@ def read_key(path: str) -> bytes:
     return key
 
 
+def opened(bucket: Bucket, key: bytes, manifest_key: str) -> Reader:
+    return Reader(lambda offset, length: bucket.get(manifest_key, offset, length), key, manifest_key)
+
+
 def in_order(bucket: Bucket, key: bytes) -> list[str]:
     """Every snapshot's manifest, oldest first.
 
@@ -56,7 +60,7 @@ def in_order(bucket: Bucket, key: bytes) -> list[str]:
 
     def taken(manifest_key: str) -> int:
         try:
-            return decode(lambda at, length: bucket.get(manifest_key, at, length), key, manifest_key).created_ns
+            return opened(bucket, key, manifest_key).created_ns
         except SnapshotError:
             # Damage is told by whoever reads this one, not by the listing.
             return 0
@@ -67,26 +71,20 @@ def in_order(bucket: Bucket, key: bytes) -> list[str]:
     return [name for _, _, name in ordered]
 
 
-def chosen(bucket: Bucket, key: bytes, name: str | None) -> str:
-    """The manifest's key in the bucket."""
+def load(bucket: Bucket, key: bytes, name: str | None) -> tuple[str, Reader]:
+    """A snapshot's manifest, the newest when none is named. Raises SnapshotError."""
     known = in_order(bucket, key)
     if not known:
         raise SnapshotError("there is no snapshot here; is the prefix right? It ends in instances/i-…")
-    if name is None:
-        return known[-1]
-    if f"m/{name}" not in known:
+    manifest_key = f"m/{name}" if name is not None else known[-1]
+    if manifest_key not in known:
         raise SnapshotError(f"there is no snapshot {name}; there are {', '.join(k[2:] for k in known)}")
-    return f"m/{name}"
-
-
-def load(bucket: Bucket, key: bytes, name: str | None) -> tuple[str, Manifest]:
-    manifest_key = chosen(bucket, key, name)
-    return manifest_key, decode(lambda at, size: bucket.get(manifest_key, at, size), key, manifest_key)
+    return manifest_key, opened(bucket, key, manifest_key)
 
 
 def list_all(bucket: Bucket, key: bytes, given: argparse.Namespace) -> int:
     for manifest_key in in_order(bucket, key):
-        manifest = decode(lambda at, size, k=manifest_key: bucket.get(k, at, size), key, manifest_key)  # type: ignore[misc]
+        manifest = opened(bucket, key, manifest_key)
         at = datetime.fromtimestamp(manifest.created_ns / 1e9, timezone.utc)
         say(f"{manifest.snapshot_id}  {at:%Y-%m-%d %H:%M:%S} UTC  {manifest.counts['files']} files  "
             f"{manifest.counts['bytes']} bytes  {', '.join(manifest.workspace)}")  # fmt: skip
@@ -104,11 +102,25 @@ def bring_back(bucket: Bucket, key: bytes, given: argparse.Namespace) -> int:
             manifest_key=manifest_key,
             transport=bucket,
             state=Path(state),
-            hot=[],
+            hot=given.hot,
             usable=lambda done, of: None,
         )
     say(f"{manifest.snapshot_id}: {manifest.counts['files']} files, {total} bytes are below {target}")
     return 0
+
+
+class _Open:
+    """The frames of a snapshot, one at a time."""
+
+    def __init__(self, bucket: Bucket, key: bytes, manifest: Reader) -> None:
+        self._bucket, self._packs, self.frames = bucket, manifest.packs, manifest.frames()
+        self._sealers = [Sealer(key, name) for name, _ in manifest.packs]
+
+    def frame(self, number: int) -> bytes:
+        """Raises SnapshotError when it is damaged."""
+        pack, offset, length, index, codec, raw_length = self.frames[number]
+        sealed = self._bucket.get(self._packs[pack][0], offset, length)
+        return bytes(expand(codec, self._sealers[pack].open(index, sealed), raw_length))
 
 
 def verify(bucket: Bucket, key: bytes, given: argparse.Namespace) -> int:
@@ -119,25 +131,29 @@ def verify(bucket: Bucket, key: bytes, given: argparse.Namespace) -> int:
         if there.get(name) != size:
             bad += 1
             say(f"damaged: {name} is missing or has {there.get(name)} instead of {size} bytes")
-    sealers = [Sealer(key, name) for name, _ in manifest.packs]
-    for number, (pack, offset, length, index, codec, raw_length) in enumerate(manifest.frames):
+    held = _Open(bucket, key, manifest)
+    for number in range(len(held.frames)):
         try:
-            sealed = bucket.get(manifest.packs[pack][0], offset, length)
-            expand(codec, sealers[pack].open(index, sealed), raw_length)
+            held.frame(number)
         except SnapshotError as error:
             bad += 1
-            say(f"damaged: frame {number} in {manifest.packs[pack][0]}: {error}")
-    say(f"{manifest.snapshot_id}: {len(manifest.frames)} frames read, {bad} damaged")
+            say(f"damaged: frame {number} in {manifest.packs[held.frames[number].pack][0]}: {error}")
+    rows = sum(1 for _ in manifest.entries())
+    manifest.check()
+    say(f"{manifest.snapshot_id}: {rows} entries and {len(held.frames)} frames read, {bad} damaged")
     return 1 if bad else 0
 
 
-def facts(entry: dict[str, Any]) -> tuple[Any, ...]:
-    return (entry["k"], entry.get("s"), entry.get("t"), entry.get("m"), entry.get("to"))
+def facts(row: Row) -> tuple[Any, ...]:
+    """What of an entry is compared: kind, mode, time, size or target."""
+    return (row[0].lower(), *(row[2:3] if row[0] == "h" else (row[2], row[5], *row[6:7])))
 
 
 def diff(bucket: Bucket, key: bytes, given: argparse.Namespace) -> int:
-    old = {e["p"]: facts(e) for e in load(bucket, key, given.snapshot)[1].entries if e["k"] != "d"}
-    new = {e["p"]: facts(e) for e in load(bucket, key, given.other)[1].entries if e["k"] != "d"}
+    old, new = (
+        {path_of(folder, row): facts(row) for folder, row in load(bucket, key, name)[1].entries() if row[0] != "d"}
+        for name in (given.snapshot, given.other)
+    )
     for path in sorted(old.keys() | new.keys()):
         mark = "-" if path not in new else "+" if path not in old else "M" if old[path] != new[path] else None
         if mark:
@@ -148,32 +164,25 @@ def diff(bucket: Bucket, key: bytes, given: argparse.Namespace) -> int:
 def extract(bucket: Bucket, key: bytes, given: argparse.Namespace) -> int:
     """Single files, by pattern, without the rest."""
     _, manifest = load(bucket, key, given.snapshot)
-    sealers = [Sealer(key, name) for name, _ in manifest.packs]
-
-    def frame(number: int) -> bytes:
-        pack, offset, length, index, codec, raw_length = manifest.frames[number]
-        sealed = bucket.get(manifest.packs[pack][0], offset, length)
-        return expand(codec, sealers[pack].open(index, sealed), raw_length)
-
+    held = _Open(bucket, key, manifest)
     target, found = os.path.abspath(given.to), 0
-    for entry in manifest.entries:
-        relative = entry["p"].partition("/")[2]
-        if entry["k"] != "f" or not fnmatch.fnmatchcase(relative, given.path):
+    for folder, row in manifest.entries():
+        relative = path_of(folder, row).partition("/")[2]
+        if row[0] not in "fF" or not fnmatch.fnmatchcase(relative, given.path):
             continue
         path = os.path.normpath(os.path.join(target, relative))
         if not path.startswith(target + os.sep):
             raise SnapshotError(f"the snapshot names {relative!r}, which leaves {target}")
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "wb") as file:
-            if "b" in entry:
-                number, at = entry["b"]
-                file.write(frame(number)[at : at + entry["s"]])
-            else:
-                file.truncate(entry["s"])
-                for at, number in entry["f"]:
+            if row[0] == "F":
+                file.truncate(row[6])
+                for at, number in chunks_of(row):
                     file.seek(at)
-                    file.write(frame(number))
-        os.utime(path, ns=(entry["t"], entry["t"]))
+                    file.write(held.frame(number))
+            elif row[9] >= 0:
+                file.write(held.frame(row[9])[row[10] : row[10] + row[6]])
+        os.utime(path, ns=(row[5], row[5]))
         found += 1
         say(path)
     if not found:
@@ -218,6 +227,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--store", required=True, metavar="s3://BUCKET/PREFIX")
     parser.add_argument("--endpoint", help="other than AWS")
     parser.add_argument("--key-file", required=True)
+    parser.add_argument("--hot", action="append", default=[], help="restore: a pattern of big files that come first")
     parser.add_argument("--to", default=".")
     parser.add_argument("--path", default="*")
     parser.add_argument("--name", help="for save: what the folder is called in the snapshot")

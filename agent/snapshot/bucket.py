@@ -14,6 +14,8 @@ from agent.snapshot.errors import SnapshotError
 class Bucket:
     """`store` is s3://BUCKET/PREFIX; credentials come from where boto3 looks for them."""
 
+    plain_addresses = True
+
     def __init__(self, store: str, endpoint: str | None, snapshot_id: str = "") -> None:
         try:
             import boto3
@@ -25,6 +27,7 @@ class Bucket:
         self._bucket, _, prefix = store.removeprefix("s3://").partition("/")
         self._prefix = prefix.rstrip("/") + "/" if prefix.rstrip("/") else ""
         config = Config(
+            signature_version="s3v4",
             retries={"max_attempts": 6, "mode": "standard"},
             s3={"addressing_style": "path"} if endpoint else {},
             request_checksum_calculation="when_required",
@@ -40,13 +43,19 @@ class Bucket:
     def new_pack(self) -> tuple[str, str]:
         self._count += 1
         key = f"p/{self._epoch}/{self._count}-{secrets.token_hex(8)}"
-        return key, key
+        return key, self._sign("put_object", key)
+
+    def _sign(self, verb: str, key: str) -> str:
+        """An address that any process may use for an hour."""
+        given = {"Bucket": self._bucket, "Key": self._prefix + key}
+        address: str = self._s3.generate_presigned_url(verb, Params=given, ExpiresIn=3600)
+        return address
 
     def manifest_address(self) -> tuple[str, str]:
         key = f"m/{self._snapshot_id}"
         return key, key
 
-    def put(self, key: str, url: str, body: bytes) -> None:
+    def put(self, key: str, url: str, body: bytes | bytearray | memoryview) -> None:
         self._call("put_object", Key=self._prefix + key, Body=bytes(body))
 
     def get(self, key: str, offset: int, length: int) -> bytes:
@@ -55,6 +64,9 @@ class Bucket:
         if len(body) != length:
             raise SnapshotError(f"{key} gave {len(body)} instead of {length} bytes at {offset}")
         return body
+
+    def url(self, key: str, fresh: bool = False) -> str:
+        return self._sign("get_object", key)
 
     def know(self, keys: list[str]) -> None:
         """Addresses need no fetching here."""

@@ -1,103 +1,193 @@
 """What a snapshot is: entries, and where each one's bytes lie; encoded as a sealed head and sealed sections.
 
 Always whole, never a chain: a restore needs exactly one manifest. The head (`shared.domain.snapshot`) names every pack
-and every section's length, so the control plane can check a snapshot without reading its entries.
+and every section's length, so the control plane can check a snapshot without reading its entries. Entries are written
+and read a section at a time, in the order of the scan, so neither side ever holds them all.
+
+Rows of entries (what stands in brackets may be absent; x are attributes):
+
+    d, path, mode, uid, gid, mtime, [x]                                  a folder; what follows lies in it
+    f, name, mode, uid, gid, mtime, size, inode, ctime, frame, offset, [x]   a small file in a bundle; frame -1: empty
+    F, name, mode, uid, gid, mtime, size, inode, ctime, chunks, [x]      frames of 4 MiB each, or [offset, frame] with holes
+    l, name, mode, uid, gid, mtime, target, [x]
+    h, name, path of the first name
+    p, name, mode, uid, gid, mtime
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent.snapshot.errors import SnapshotError
 from agent.snapshot.pack import Sealer, compress, expand
-from shared.domain.snapshot import PREFIX, SALT, head_length, read_head, salt_of, salted, seal_head
+from shared.domain.snapshot import PREFIX, SALT, Head, head_length, read_head, salt_of, salted, seal_head
 from shared.errors import StorageError
 
-FORMAT = 1
+FORMAT = 2
 SECTION = 20_000
-"""Entries in a section."""
+"""Rows in a section."""
+CHUNK = 4 << 20
+READ_AHEAD = 1 << 20
+Row = list[Any]
+
+
+class Frame(NamedTuple):
+    pack: int
+    """Its place among the manifest's packs."""
+    offset: int
+    length: int
+    """Sealed."""
+    number: int
+    """In its pack."""
+    codec: int
+    raw_length: int
+
+
+class Frames:
+    """Very many frames in little memory."""
+
+    def __init__(self) -> None:
+        self._columns = [array("q") for _ in range(6)]
+
+    def add(self, frame: Sequence[int]) -> int:
+        for column, value in zip(self._columns, frame, strict=True):
+            column.append(value)
+        return len(self) - 1
+
+    def __len__(self) -> int:
+        return len(self._columns[0])
+
+    def __getitem__(self, number: int) -> Frame:
+        return Frame(*(column[number] for column in self._columns))
+
+    def rows(self, start: int, end: int) -> list[list[int]]:
+        return [list(row) for row in zip(*(column[start:end] for column in self._columns), strict=True)]
+
+
+def chunks_of(row: Row) -> list[tuple[int, int]]:
+    """Where in a big file which frame lies."""
+    return [(at * CHUNK, of) if isinstance(of, int) else (of[0], of[1]) for at, of in enumerate(row[9])]
 
 
 @dataclass
-class Manifest:
-    """`frames`: (pack number, offset, sealed length, frame number, codec, raw length)."""
+class Writer:
+    """A manifest as it comes to be; `finish` gives the object that is written under `name`, last of all."""
 
-    snapshot_id: str
-    created_ns: int
-    workspace: list[str]
-    packs: list[tuple[str, int]] = field(default_factory=list)
-    frames: list[list[int]] = field(default_factory=list)
-    ids: dict[str, int] = field(default_factory=dict)
-    """Chunk id -> index of its frame."""
-    entries: list[dict[str, Any]] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)
+    key: bytes
+    name: str
+    salt: bytes = field(default_factory=lambda: os.urandom(SALT))
+    rows: int = 0
 
+    def __post_init__(self) -> None:
+        self._sealer = Sealer(self.key, salted(self.name, self.salt))
+        self._sections: list[Row] = []
+        self._bodies: list[bytes] = []
+        self._open: list[Row] = []
 
-def encode(manifest: Manifest, key: bytes, name: str) -> bytes:
-    """The object that is written under `name`, last of all."""
-    salt = os.urandom(SALT)
-    sealer = Sealer(key, salted(name, salt))
-    sections: list[list[Any]] = []
-    bodies: list[bytes] = []
+    def entry(self, row: Row) -> None:
+        self._open.append(row)
+        self.rows += 1
+        if len(self._open) == SECTION:
+            self._section("entries", self._open)
+            self._open = []
 
-    def add(kind: str, rows: list[Any]) -> None:
+    def _section(self, kind: str, rows: Sequence[Any]) -> None:
         raw = json.dumps(rows, separators=(",", ":")).encode()
-        codec, payload = compress(raw)
-        sealed = sealer.seal(len(bodies) + 1, payload)
-        sections.append([kind, len(sealed), codec, len(raw)])
-        bodies.append(sealed)
+        codec, parts = compress(raw)
+        sealed = self._sealer.seal(len(self._bodies) + 1, b"".join(parts))
+        self._sections.append([kind, len(sealed), codec, len(raw), len(rows)])
+        self._bodies.append(sealed)
 
-    for kind, rows in (("frames", manifest.frames), ("entries", manifest.entries), ("ids", list(manifest.ids.items()))):
-        for start in range(0, len(rows), SECTION):
-            add(kind, rows[start : start + SECTION])
-    head = {
-        "format": FORMAT,
-        "snapshot_id": manifest.snapshot_id,
-        "created_ns": manifest.created_ns,
-        "workspace": manifest.workspace,
-        "packs": manifest.packs,
-        "sections": sections,
-        "counts": manifest.counts,
-    }
-    return seal_head(head, key, name, salt) + b"".join(bodies)
+    def finish(self, frames: Frames, ids: dict[bytes, int], **head: Any) -> bytes:
+        if self._open:
+            self._section("entries", self._open)
+        for start in range(0, len(frames), SECTION):
+            self._section("frames", frames.rows(start, start + SECTION))
+        named = [[id.hex(), frame] for id, frame in ids.items()]
+        for start in range(0, len(named), SECTION):
+            self._section("ids", named[start : start + SECTION])
+        whole = {"format": FORMAT, **head, "sections": self._sections}
+        return seal_head(whole, self.key, self.name, self.salt) + b"".join(self._bodies)
 
 
-def decode(read: Callable[[int, int], bytes], key: bytes, name: str) -> Manifest:
-    """A manifest from storage; `read(offset, length)`. Raises SnapshotError when it is damaged, foreign or too new."""
-    try:
-        length = head_length(read(0, PREFIX))
-        prefix = read(0, length)
-        head = read_head(prefix, key, name)
-    except StorageError as error:
-        raise SnapshotError(error.message) from error
-    if head.fields.get("format") != FORMAT:
-        raise SnapshotError(f"manifest format {head.fields.get('format')} is of a newer version; update the agent")
-    manifest = Manifest(
-        snapshot_id=head.snapshot_id,
-        created_ns=int(head.fields["created_ns"]),
-        workspace=list(head.fields["workspace"]),
-        packs=[(str(k), int(v)) for k, v in head.fields["packs"]],
-        counts=dict(head.fields["counts"]),
-    )
-    for kind, rows in _sections(read, length, head.fields["sections"], Sealer(key, salted(name, salt_of(prefix)))):
-        if kind == "frames":
-            manifest.frames += rows
-        elif kind == "entries":
-            manifest.entries += rows
-        elif kind == "ids":
-            manifest.ids.update((str(k), int(v)) for k, v in rows)
-    return manifest
+class Reader:
+    """A manifest in storage; `read(offset, length)`. Raises SnapshotError when it is damaged, foreign or too new."""
+
+    def __init__(self, read: Callable[[int, int], bytes], key: bytes, name: str) -> None:
+        self._read = read
+        try:
+            length = head_length(read(0, PREFIX))
+            prefix = read(0, length)
+            self.head: Head = read_head(prefix, key, name)
+        except StorageError as error:
+            raise SnapshotError(error.message) from error
+        fields = self.head.fields
+        if fields.get("format") != FORMAT:
+            raise SnapshotError(
+                f"manifest format {fields.get('format')} is of {'a newer' if fields.get('format', 0) > FORMAT else 'another'} "
+                "version; use the agent that wrote it"
+            )
+        self.snapshot_id: str = self.head.snapshot_id
+        self.created_ns = int(fields["created_ns"])
+        self.workspace: list[str] = list(fields["workspace"])
+        self.packs: list[tuple[str, int]] = [(str(k), int(v)) for k, v in fields["packs"]]
+        self.counts: dict[str, int] = dict(fields["counts"])
+        self._sealer = Sealer(key, salted(name, salt_of(prefix)))
+        self._sections: list[tuple[str, int, int, int, int, int]] = []
+        for number, (kind, size, codec, raw_length, rows) in enumerate(fields["sections"], 1):
+            self._sections.append((kind, number, length, size, codec, raw_length))
+            length += size
+            if kind == "entries":
+                self.rows = getattr(self, "rows", 0) + int(rows)
+
+    rows: int = 0
+    """How many entries there are."""
+
+    def _of(self, kind: str) -> Iterator[list[Any]]:
+        for named, number, offset, size, codec, raw_length in self._sections:
+            if named == kind:
+                sealed = self._read(offset, size)
+                yield json.loads(bytes(expand(codec, self._sealer.open(number, sealed), raw_length)))
+
+    def frames(self) -> Frames:
+        frames = Frames()
+        for rows in self._of("frames"):
+            for row in rows:
+                frames.add(row)
+        return frames
+
+    def ids(self) -> dict[bytes, int]:
+        """Chunk's name -> its frame."""
+        return {bytes.fromhex(id): frame for rows in self._of("ids") for id, frame in rows}
+
+    def check(self) -> None:
+        """Open what a restore does not need, so that damage is found by whoever reads the snapshot at all."""
+        for _ in self._of("ids"):
+            pass
+
+    def sections(self) -> Iterator[list[tuple[str, Row]]]:
+        """Entries a section at a time, each with the folder it lies in."""
+        folder = ""
+        for rows in self._of("entries"):
+            found = []
+            for row in rows:
+                if row[0] == "d":
+                    folder = row[1]
+                found.append((folder, row))
+            yield found
+
+    def entries(self) -> Iterator[tuple[str, Row]]:
+        for section in self.sections():
+            yield from section
 
 
-def _sections(
-    read: Callable[[int, int], bytes], offset: int, sections: list[list[Any]], sealer: Sealer
-) -> Iterator[tuple[str, list[Any]]]:
-    for number, (kind, length, codec, raw_length) in enumerate(sections, 1):
-        sealed = read(offset, length)
-        offset += length
-        rows = json.loads(expand(codec, sealer.open(number, sealed), raw_length))
-        yield str(kind), rows
+def path_of(folder: str, row: Row) -> str:
+    """An entry's path in the snapshot."""
+    if row[0] == "d":
+        return folder
+    return f"{folder}{row[1]}" if folder.endswith("/") else f"{folder}/{row[1]}"

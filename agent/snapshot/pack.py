@@ -1,9 +1,13 @@
-"""Chunk to compressed, sealed bytes, and back."""
+"""Chunk to compressed, sealed bytes, and back; and the open pack that many threads seal their frames into."""
 
 from __future__ import annotations
 
-import hashlib
+import queue
+import struct
 import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from agent.snapshot.errors import SnapshotError
@@ -14,40 +18,129 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-RAW, ZSTD = 0, 1
+RAW, ZSTD, PLANES2, PLANES4 = 0, 1, 2, 4
+"""Codecs of a frame. Planes: every 2nd or 4th byte of it together, as the exponents of 16- and 32-bit floats compress and
+their fractions do not."""
 TAG = 16
 SAMPLE = 16 << 10
+TEXT_LIKE = 0.6
+"""Samples that zstd shrinks below this share are no floats."""
+PAYS = 0.95
+PACK = 8 << 20
+UPLOADERS = 3
+_LENGTH = struct.Struct("<I")
+
+Bytes = bytes | bytearray | memoryview
 
 
-def chunk_id(data: bytes, id_key: bytes) -> str:
-    """A chunk's name: keyed, so that storage learns nothing of the content."""
-    return hashlib.blake2b(data, key=id_key, digest_size=20).hexdigest()
+def chunk_id(data: Bytes, id_key: bytes) -> bytes:
+    """A chunk's name: keyed, so that storage learns nothing of the content. 20 bytes of BLAKE3."""
+    from blake3 import blake3
+
+    digest: bytes = blake3(data, key=id_key).digest(20)
+    return digest
 
 
 def id_key(key: bytes) -> bytes:
     return object_key(key, "chunk ids")
 
 
-def compress(data: bytes) -> tuple[int, bytes]:
-    """Codec and payload; what a few samples say cannot shrink stays as it is."""
-    if len(data) > 4 * SAMPLE:
-        step = len(data) // 3
-        sample = b"".join(data[at : at + SAMPLE] for at in range(0, len(data) - SAMPLE, step))
-        if len(zstd.compress(sample, 1)) > 0.95 * len(sample):
-            return RAW, data
-    small = zstd.compress(data, 1)
-    return (ZSTD, small) if len(small) < len(data) else (RAW, data)
+class _Zstd(threading.local):
+    """One compressor a thread: making one costs more than compressing a small file."""
+
+    def __init__(self) -> None:
+        self.compressor = zstd.ZstdCompressor(level=1)
+
+    def compress(self, data: Bytes) -> bytes:
+        return self.compressor.compress(data, mode=zstd.ZstdCompressor.FLUSH_FRAME)
 
 
-def expand(codec: int, payload: bytes, raw_length: int) -> bytes:
-    if codec == RAW:
-        data = payload
-    elif codec == ZSTD:
-        data = zstd.decompress(payload)
-    else:
-        raise SnapshotError(f"frame codec {codec} is of a newer version")
+_zstd = _Zstd()
+
+
+def compress(data: Bytes) -> tuple[int, Sequence[Bytes]]:
+    """Codec and payload in parts; what a few samples say cannot shrink stays as it is."""
+    codec = choose(data)
+    if codec in (PLANES2, PLANES4):
+        return codec, _planes(data, codec)
+    if codec == ZSTD:
+        small = _zstd.compress(data)
+        if len(small) < len(data):
+            return ZSTD, (small,)
+    return RAW, (data,)
+
+
+def choose(data: Bytes) -> int:
+    """The codec that three samples speak for."""
+    size = len(data)
+    if size <= 4 * SAMPLE:
+        return ZSTD
+    step = (size - SAMPLE) // 2 & ~3
+    sample = b"".join(bytes(data[at : at + SAMPLE]) for at in (0, step, 2 * step))
+    best, codec = len(_zstd.compress(sample)) / len(sample), ZSTD
+    if best > TEXT_LIKE:
+        for planes in (PLANES2, PLANES4):
+            share = sum(min(1.0, _share(sample[n::planes])) for n in range(planes)) / planes
+            if share < best - 0.02:
+                best, codec = share, planes
+    return codec if best < PAYS else RAW
+
+
+def _share(plane: bytes | bytearray) -> float:
+    share = len(_zstd.compress(plane)) / len(plane)
+    return share if share < PAYS else 1.0
+
+
+def _planes(data: Bytes, count: int) -> list[Bytes]:
+    """Each plane with the length of its compressed form, 0 when it stays raw; then what does not fill a whole item."""
+    whole = len(data) // count * count
+    body = data[:whole] if whole < len(data) else data
+    parts: list[Bytes] = []
+    for number in range(count):
+        # Of a memoryview, slices with a step are views: their bytes are wanted.
+        plane = body[number::count]
+        if isinstance(plane, memoryview):
+            plane = bytes(plane)
+        small = _zstd.compress(plane) if _share(plane[: 2 * SAMPLE]) < 1.0 else plane
+        parts += (_LENGTH.pack(len(small)), small) if len(small) < len(plane) else (_LENGTH.pack(0), plane)
+    parts.append(data[whole:])
+    return parts
+
+
+def expand(codec: int, payload: Bytes, raw_length: int, room: bytearray | None = None) -> Bytes:
+    """What was compressed; in `room` when that has its length and floats are put together again.
+
+    Raises SnapshotError when it is not `raw_length` long or of a codec to come.
+    """
+    try:
+        if codec == RAW:
+            data: Bytes = payload
+        elif codec == ZSTD:
+            data = zstd.decompress(payload)
+        elif codec in (PLANES2, PLANES4):
+            merged = room if room is not None and len(room) == raw_length else bytearray(raw_length)
+            data = _merge(payload, codec, merged)
+        else:
+            raise SnapshotError(f"frame codec {codec} is of a newer version")
+    except (zstd.ZstdError, struct.error, ValueError) as error:
+        raise SnapshotError(f"a frame does not expand: {error}") from error
     if len(data) != raw_length:
         raise SnapshotError(f"a frame has {len(data)} instead of {raw_length} bytes")
+    return data
+
+
+def _merge(payload: Bytes, count: int, data: bytearray) -> bytearray:
+    view, at, each = memoryview(payload), 0, len(data) // count
+    for number in range(count):
+        (length,) = _LENGTH.unpack_from(view, at)
+        at += 4
+        size = length or each
+        plane = view[at : at + size]
+        data[number : each * count : count] = zstd.decompress(plane) if length else plane
+        at += size
+    if len(view) - at != len(data) - each * count:
+        raise SnapshotError(f"a frame's rest has {len(view) - at} bytes")
+    data[each * count :] = view[at:]
     return data
 
 
@@ -58,11 +151,15 @@ class Sealer:
         self._name = name
         self._cipher = _cipher(object_key(key, name))
 
-    def seal(self, frame: int, payload: bytes) -> bytes:
-        sealed: bytes = self._cipher.encrypt(nonce(frame), payload, associated(self._name, frame))
+    def seal(self, frame: int, payload: Bytes) -> bytes:
+        sealed: bytes = self._cipher.encrypt(nonce(frame), bytes(payload), associated(self._name, frame))
         return sealed
 
-    def open(self, frame: int, sealed: bytes) -> bytes:
+    def seal_into(self, frame: int, payload: Bytes, room: memoryview) -> None:
+        """Into `room`, which is `TAG` bytes longer."""
+        self._cipher.encrypt_into(nonce(frame), payload, associated(self._name, frame), room)
+
+    def open(self, frame: int, sealed: Bytes) -> bytes:
         """Raises SnapshotError when one bit of it, or its place, is not as it was sealed."""
         from cryptography.exceptions import InvalidTag
 
@@ -72,8 +169,138 @@ class Sealer:
             raise SnapshotError(f"frame {frame} of {self._name} is damaged or sealed with another key") from error
         return payload
 
+    def open_into(self, frame: int, sealed: Bytes, room: memoryview) -> None:
+        """As `open`, into `room`, which is `TAG` bytes shorter."""
+        from cryptography.exceptions import InvalidTag
+
+        try:
+            self._cipher.decrypt_into(nonce(frame), sealed, associated(self._name, frame), room)
+        except InvalidTag as error:
+            raise SnapshotError(f"frame {frame} of {self._name} is damaged or sealed with another key") from error
+
 
 def _cipher(key: bytes) -> Any:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     return AESGCM(key)
+
+
+@dataclass
+class _Open:
+    number: int
+    name: str
+    url: str
+    sealer: Sealer
+    body: bytearray
+    used: int = 0
+    frames: int = 0
+    writers: int = 0
+    full: bool = False
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where a frame lies: pack's number, offset, sealed length, number in the pack."""
+
+    pack: int
+    offset: int
+    length: int
+    frame: int
+
+
+@dataclass
+class Packer:
+    """The open pack and the uploaders behind it. A fixed number of buffers bounds the memory: whoever finds none waits.
+
+    `address` gives the number, key and address of a pack that nobody has written; `put` writes one object; `closed` is
+    told each pack's size.
+    """
+
+    key: bytes
+    address: Callable[[], tuple[int, str, str]]
+    put: Callable[[str, str, Bytes], None]
+    closed: Callable[[int, int], None]
+    size: int = PACK
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+    _current: _Open | None = None
+    _error: BaseException | None = None
+
+    def __post_init__(self) -> None:
+        self._room: queue.SimpleQueue[bytearray | None] = queue.SimpleQueue()
+        for _ in range(UPLOADERS + 1):
+            self._room.put(None)
+        self._full: queue.SimpleQueue[_Open | None] = queue.SimpleQueue()
+        self._threads = [threading.Thread(target=self._upload, daemon=True) for _ in range(UPLOADERS)]
+        for thread in self._threads:
+            thread.start()
+
+    def seal(self, parts: Sequence[Bytes]) -> Placed:
+        """Seal one frame into the open pack. Raises SnapshotError when an upload failed."""
+        length = sum(len(part) for part in parts) + TAG
+        pack, offset, frame = self._reserve(length)
+        room = memoryview(pack.body)[offset : offset + length]
+        pack.sealer.seal_into(frame, parts[0] if len(parts) == 1 else b"".join(parts), room)
+        with self._guard:
+            pack.writers -= 1
+            if pack.full and not pack.writers:
+                self._full.put(pack)
+        return Placed(pack.number, offset, length, frame)
+
+    def _reserve(self, length: int) -> tuple[_Open, int, int]:
+        with self._guard:
+            self._check()
+            if self._current is not None and self._current.used + length > len(self._current.body):
+                self._close()
+            if self._current is None:
+                # Waits for an uploader while holding the guard: nobody else could go on either.
+                body = self._room.get() or bytearray(self.size)
+                self._check()
+                number, name, url = self.address()
+                if length > len(body):
+                    body = bytearray(length)
+                self._current = _Open(number, name, url, Sealer(self.key, name), body)
+            pack = self._current
+            offset, frame = pack.used, pack.frames
+            pack.used, pack.frames, pack.writers = pack.used + length, pack.frames + 1, pack.writers + 1
+            return pack, offset, frame
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise SnapshotError(f"an upload failed: {self._error}") from self._error
+
+    def _close(self) -> None:
+        pack, self._current = self._current, None
+        if pack is not None:
+            pack.full = True
+            if not pack.writers:
+                self._full.put(pack)
+
+    def finish(self) -> None:
+        """Wait until every pack has arrived. Raises SnapshotError when one did not."""
+        with self._guard:
+            self._close()
+        self._end()
+        self._check()
+
+    def abandon(self) -> None:
+        """End the uploaders; what they wrote is named by no manifest and goes with the next prune."""
+        self._error = self._error or SnapshotError("abandoned")
+        self._room.put(None)
+        self._end()
+
+    def _end(self) -> None:
+        for _ in self._threads:
+            self._full.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _upload(self) -> None:
+        while (pack := self._full.get()) is not None:
+            if self._error is None:
+                try:
+                    self.put(pack.name, pack.url, memoryview(pack.body)[: pack.used])
+                    self.closed(pack.number, pack.used)
+                except BaseException as error:
+                    # Kept for the sealers, which stop and say so; the queue is drained so that nobody waits for ever.
+                    self._error = error
+            self._room.put(pack.body)

@@ -1,179 +1,313 @@
-"""Restore a snapshot into place, verified, small and recent files first.
+"""Restore a snapshot into place, verified, what is needed first before the rest.
 
-    make folders; write small files, newest first, then the hot list -> usable
-    write big files beside their names, rename when whole; then links, modes and times of folders
+    make folders and links; write small files and the hot list                  -> usable
+    write big files beside their names, rename when whole; then hard links, modes and times of folders
 
-Doing it again over the same tree fixes only what differs.
+Entries are read a section at a time and fetched as ranges of packs. Doing it again over the same tree fixes only what differs.
 """
 
 from __future__ import annotations
 
+import base64
 import fnmatch
-import json
 import os
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from agent.snapshot.crew import Crew, Lazy, Processes, Task, Threads, cores
 from agent.snapshot.errors import SnapshotError
-from agent.snapshot.manifest import Manifest, decode
-from agent.snapshot.pack import Sealer, expand
+from agent.snapshot.manifest import Reader, Row, chunks_of, path_of
+from agent.snapshot.restored import Restored
+from agent.snapshot.transport import get_into
+from agent.snapshot.writing import Writer, finish, own, part_of, replace, set_xattr, write
 
-THREADS = 4
-PART = ".dumont-part"
+LARGE_JOB = 48 << 20
+RANGE = 8 << 20
+"""Bytes that are fetched at once."""
+GAP = 1 << 20
+"""Bytes between two frames that are rather fetched than asked around."""
+STALE_TRIES = 3
 
 
 class Transport(Protocol):
+    plain_addresses: bool
+
     def get(self, key: str, offset: int, length: int) -> bytes: ...
+    def url(self, key: str, fresh: bool = False) -> str: ...
     def know(self, keys: list[str]) -> None: ...
 
 
+class _Big:
+    """A big file on its way."""
+
+    __slots__ = ("number", "open", "path", "row")
+
+    def __init__(self, number: int, path: str, row: Row) -> None:
+        self.number, self.path, self.row = number, path, row
+        self.open = 0
+
+
 class _Restore:
-    def __init__(self, manifest: Manifest, key: bytes, transport: Transport, place: Callable[[str], str]) -> None:
-        self._manifest = manifest
+    def __init__(self, reader: Reader, key: bytes, transport: Transport, place: Callable[[str], str]) -> None:
+        self._reader = reader
+        self._key = key
         self._transport = transport
-        self._roots = [place(name) for name in manifest.workspace]
-        self._sealers = [Sealer(key, name) for name, _ in manifest.packs]
-        self.stats: dict[str, list[int]] = {}
+        self._roots = [place(name) for name in reader.workspace]
+        self._frames = reader.frames()
+        self._crew = Lazy(self._make_crew, LARGE_JOB)
+        self._tasks: dict[int, tuple[Task, list[_Big], int]] = {}
+        self._count = 0
+        self._fresh: set[str] = set()
+        self.restored = Restored.empty()
+        self.done_bytes = 0
+        self.folders: list[tuple[str, Row]] = []
+        self.links: list[tuple[str, str]] = []
+        self.big: list[_Big] = []
 
     def path(self, entry_path: str) -> str:
         number, _, relative = entry_path.partition("/")
         if ".." in relative.split("/"):
             raise SnapshotError(f"the manifest names {entry_path!r}, which leaves its workspace")
         root = self._roots[int(number)]
-        return os.path.join(root, relative) if relative else root
+        return f"{root}/{relative}" if relative else root
 
-    def frame(self, number: int) -> bytes:
-        pack, offset, length, index, codec, raw_length = self._manifest.frames[number]
-        sealed = self._transport.get(self._manifest.packs[pack][0], offset, length)
-        return expand(codec, self._sealers[pack].open(index, sealed), raw_length)
+    # Entries ----------------------------------------------------------------------------------------------------------
 
-    def folder(self, entry: dict[str, Any]) -> None:
-        path = self.path(entry["p"])
+    def section(self, entries: Iterable[tuple[str, Row]], number: int) -> int:
+        """Begin with a section's entries; the number of its last regular file."""
+        small: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
+        known = ""
+        folder_place, fresh = "", False
+        for folder, row in entries:
+            if folder != known or row[0] == "d":
+                known = folder
+                folder_place = self.path(folder)
+            if row[0] == "d":
+                self._folder(folder_place, row)
+                fresh = folder_place in self._fresh
+                continue
+            fresh = folder_place in self._fresh
+            name = row[1]
+            if "/" in name or name in ("", ".", ".."):
+                raise SnapshotError(f"the manifest names {path_of(folder, row)!r}, which leaves its folder")
+            path = f"{folder_place}/{name}"
+            if row[0] == "f" or row[0] == "F":
+                number += 1
+                if not fresh and self._there(path, row, number):
+                    self.done_bytes += row[6]
+                elif row[0] == "F":
+                    self.big.append(_Big(number, path, row))
+                else:
+                    extra = row[11] if len(row) > 11 else None
+                    target = ("small", number, path, row[10], row[6], row[2], row[3], row[4], row[5], extra, fresh)
+                    if row[9] < 0:
+                        self.restored.note(number, *write(b"", path, *target[5:10], fresh))
+                    else:
+                        small[row[9]].append(target)
+            elif row[0] == "h":
+                self.links.append((path, row[2]))
+            else:
+                self._special(path, row)
+        self._fetch(small, [])
+        return number
+
+    def _folder(self, path: str, row: Row) -> None:
         if os.path.islink(path) or (os.path.exists(path) and not os.path.isdir(path)):
             os.unlink(path)
-        os.makedirs(path, exist_ok=True)
-
-    def there(self, entry: dict[str, Any]) -> bool:
-        """Whether the file is as it should be already."""
         try:
-            facts = os.lstat(self.path(entry["p"]))
+            os.mkdir(path, row[2] | 0o700)
+            self._fresh.add(path)
+        except FileExistsError:
+            if not os.listdir(path):
+                self._fresh.add(path)
+        except FileNotFoundError:
+            os.makedirs(path)
+            self._fresh.add(path)
+        self.folders.append((path, row))
+
+    def _there(self, path: str, row: Row, number: int) -> bool:
+        """Whether a file is as it should be already."""
+        try:
+            facts = os.lstat(path)
         except OSError:
             return False
-        good = facts.st_size == entry["s"] and facts.st_mtime_ns == entry["t"] and facts.st_nlink == 1
-        if good:
-            self.stats[entry["p"]] = [facts.st_ino, facts.st_ctime_ns]
-        return good
+        if facts.st_size != row[6] or facts.st_mtime_ns != row[5] or facts.st_nlink != 1:
+            return False
+        self.restored.note(number, facts.st_ino, facts.st_ctime_ns)
+        return True
 
-    def bundle(self, frame: int, entries: Sequence[dict[str, Any]]) -> int:
-        """Write the small files of one frame; their bytes."""
-        wanted = [entry for entry in entries if not self.there(entry)]
-        if not wanted:
-            return 0
-        data = self.frame(frame)
-        for entry in wanted:
-            at = entry["b"][1]
-            self._write(entry, lambda file, at=at, entry=entry: file.write(data[at : at + entry["s"]]))  # type: ignore[misc]
-        return sum(entry["s"] for entry in wanted)
-
-    def big(self, entry: dict[str, Any]) -> int:
-        if self.there(entry):
-            return 0
-
-        def fill(file: Any) -> None:
-            os.ftruncate(file.fileno(), entry["s"])
-            for at, frame in entry["f"]:
-                os.pwrite(file.fileno(), self.frame(frame), at)
-
-        self._write(entry, fill)
-        return int(entry["s"])
-
-    def _write(self, entry: dict[str, Any], fill: Callable[[Any], Any]) -> None:
-        """Under another name until whole, so that nobody takes a half file for the file."""
-        path = self.path(entry["p"])
-        folder, _, name = path.rpartition("/")
-        # Long names leave no room for the ending.
-        part = f"{folder}/.{name[:80]}.{os.getpid()}.{entry['i'] % 10**8}{PART}"
-        if os.path.isdir(path) and not os.path.islink(path):
-            raise SnapshotError(f"{path} is a folder here and a file in the snapshot")
-        with open(part, "wb") as file:
-            fill(file)
-            file.flush()
-            _own(file.fileno(), entry)
-            os.fchmod(file.fileno(), entry["m"])
-            for attribute, value in entry.get("x", {}).items():
-                _set_xattr(file.fileno(), attribute, value)
-            os.utime(file.fileno(), ns=(entry["t"], entry["t"]))
-        os.rename(part, path)
-        facts = os.lstat(path)
-        self.stats[entry["p"]] = [facts.st_ino, facts.st_ctime_ns]
-
-    def special(self, entry: dict[str, Any]) -> None:
-        """Links and pipes."""
-        path = self.path(entry["p"])
-        if entry["k"] == "l" and os.path.islink(path) and os.readlink(path) == entry["to"]:
+    def _special(self, path: str, row: Row) -> None:
+        """Symbolic links and pipes."""
+        if row[0] == "l" and os.path.islink(path) and os.readlink(path) == row[6]:
             return
         if os.path.lexists(path):
             os.unlink(path)
-        if entry["k"] == "h":
-            os.link(self.path(entry["to"]), path)
-            # Another name changes the inode's change time, not its content.
-            facts = os.lstat(path)
-            self.stats[entry["to"]] = [facts.st_ino, facts.st_ctime_ns]
-            return
-        if entry["k"] == "l":
-            os.symlink(entry["to"], path)
+        if row[0] == "l":
+            os.symlink(row[6], path)
         else:
-            os.mkfifo(path, entry["m"])
-            os.chmod(path, entry["m"])
-        _own(path, entry)
-        os.utime(path, ns=(entry["t"], entry["t"]), follow_symlinks=False)
+            os.mkfifo(path, row[2])
+            os.chmod(path, row[2])
+        own(path, row[3], row[4])
+        os.utime(path, ns=(row[5], row[5]), follow_symlinks=False)
+
+    # Fetching ---------------------------------------------------------------------------------------------------------
+
+    def _fetch(self, wanted: dict[int, list[tuple[Any, ...]]], files: list[_Big]) -> None:
+        """Tasks for frames and what is written from each, neighbours together. `files` are filled by them."""
+        places = sorted((self._frames[number][:2], number) for number in wanted)
+        run: list[int] = []
+        for (pack, offset), number in places:
+            if run:
+                first, last = self._frames[run[0]], self._frames[run[-1]]
+                end = last.offset + last.length
+                if (
+                    pack != first.pack
+                    or offset - end > GAP
+                    or offset + self._frames[number].length - first.offset > RANGE
+                ):
+                    self._submit(run, wanted, files)
+                    run = []
+            run.append(number)
+        if run:
+            self._submit(run, wanted, files)
+
+    def _submit(self, run: list[int], wanted: dict[int, list[tuple[Any, ...]]], files: list[_Big]) -> None:
+        first, last = self._frames[run[0]], self._frames[run[-1]]
+        length = last.offset + last.length - first.offset
+        pack = self._reader.packs[first.pack][0]
+        frames = []
+        for number in run:
+            frame = self._frames[number]
+            frames.append((frame.offset, frame.length, frame.number, frame.codec, frame.raw_length, wanted[number]))
+        url = self._transport.url(pack) if self._transport.plain_addresses else ""
+        self._count += 1
+        task = ("fetch", self._count, url, pack, first.offset, length, frames)
+        for file in files:
+            file.open += 1
+        self._tasks[self._count] = (task, files, 0)
+        self._crew.submit(task, length)
+
+    def _make_crew(self, large: bool) -> Crew:
+        if large and self._transport.plain_addresses:
+            job = {"kind": "restore", "key": base64.b64encode(self._key).decode()}
+            return Processes(job, {}, self._done, threads=min(4, cores() + 1))
+        return Threads(Writer(self._key, self._read), self._done, min(4, cores() + 1))
+
+    def _read(self, pack: str, url: str, offset: int, room: memoryview) -> None:
+        if self._transport.plain_addresses:
+            get_into(url, offset, room)
+        else:
+            body = self._transport.get(pack, offset, len(room))
+            if len(body) != len(room):
+                raise SnapshotError(f"{pack} gave {len(body)} instead of {len(room)} bytes at {offset}")
+            room[:] = body
+
+    def _done(self, result: Task) -> None:
+        task, files, tries = self._tasks.pop(result[1])
+        if result[0] == "stale":
+            if tries == STALE_TRIES:
+                raise SnapshotError(f"storage refuses to give {task[3]}")
+            fresh = (*task[:2], self._transport.url(task[3], fresh=True), *task[3:])
+            self._tasks[task[1]] = (fresh, files, tries + 1)
+            self._crew.submit(fresh, task[5])
+            return
+        for number, inode, changed_ns in result[2]:
+            self.restored.note(number, inode, changed_ns)
+        for _, _, _, _, raw_length, _ in task[6]:
+            self.done_bytes += raw_length
+        for file in files:
+            file.open -= 1
+            if not file.open:
+                self._complete(file)
+
+    def fill(self, file: _Big) -> None:
+        """Fetch a big file beside its name."""
+        part, row = part_of(file.path), file.row
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            os.ftruncate(descriptor, row[6])
+        finally:
+            os.close(descriptor)
+        wanted: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
+        for offset, frame in chunks_of(row):
+            wanted[frame].append(("chunk", part, offset))
+        file.open = 1
+        self._fetch(wanted, [file])
+        file.open -= 1
+        if not file.open:
+            self._complete(file)
+
+    def _complete(self, file: _Big) -> None:
+        part, row = part_of(file.path), file.row
+        descriptor = os.open(part, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            finish(descriptor, row[2], row[3], row[4], row[5], row[10] if len(row) > 10 else None)
+        finally:
+            os.close(descriptor)
+        replace(part, file.path)
+        facts = os.lstat(file.path)
+        self.restored.note(file.number, facts.st_ino, facts.st_ctime_ns)
+
+    def drain(self) -> None:
+        self._crew.drain()
+
+    def end(self) -> None:
+        self._crew.drain()
+        self._crew.finish()
+
+    def abandon(self) -> None:
+        self._crew.abandon()
+
+    # The rest ---------------------------------------------------------------------------------------------------------
+
+    def link(self, path: str, target: str) -> None:
+        """A further name of a file; the inode's change time moves with it, which costs reading it once more."""
+        first = self.path(target)
+        if os.path.lexists(path):
+            if os.path.samestat(os.lstat(path), os.lstat(first)):
+                return
+            os.unlink(path)
+        os.link(first, path)
 
     def remove_others(self) -> None:
         """Whatever the workspace has and the snapshot has not."""
-        named = {self.path(entry["p"]) for entry in self._manifest.entries}
-        for root in self._roots:
-            for folder, folders, files in os.walk(root, topdown=False):
-                for name in files:
-                    if (path := os.path.join(folder, name)) not in named:
-                        os.unlink(path)
-                for name in folders:
-                    path = os.path.join(folder, name)
-                    if path in named:
-                        continue
-                    if os.path.islink(path):
-                        os.unlink(path)
-                    else:
-                        os.rmdir(path)
+        folders = {path for path, _ in self.folders}
+        group: set[str] = set()
+        place: str | None = None
 
-    def finish_folder(self, entry: dict[str, Any]) -> None:
-        path = self.path(entry["p"])
-        _own(path, entry)
-        for attribute, value in entry.get("x", {}).items():
-            _set_xattr(path, attribute, value)
-        os.chmod(path, entry["m"])
-        os.utime(path, ns=(entry["t"], entry["t"]))
+        def sweep() -> None:
+            if place is None:
+                return
+            for entry in os.scandir(place):
+                if entry.is_dir(follow_symlinks=False):
+                    if entry.path not in folders:
+                        _remove(entry.path)
+                elif entry.name not in group:
+                    os.unlink(entry.path)
 
+        for folder, row in self._reader.entries():
+            if row[0] == "d":
+                sweep()
+                group, place = set(), self.path(folder)
+            else:
+                group.add(row[1])
+        sweep()
 
-def _own(target: int | str, entry: dict[str, Any]) -> None:
-    """Owners are kept where we may set them."""
-    try:
-        if isinstance(target, int):
-            os.fchown(target, entry["u"], entry["g"])
-        else:
-            os.chown(target, entry["u"], entry["g"], follow_symlinks=False)
-    except PermissionError:
-        return
+    def finish_folders(self) -> None:
+        for path, row in sorted(self.folders, key=lambda one: -len(one[0])):
+            own(path, row[3], row[4])
+            for name, value in (row[6] if len(row) > 6 else {}).items():
+                set_xattr(path, name, value)
+            os.chmod(path, row[2])
+            os.utime(path, ns=(row[5], row[5]))
 
 
-def _set_xattr(target: int | str, name: str, value: str) -> None:
-    try:
-        os.setxattr(target, name, bytes.fromhex(value))
-    except OSError:
-        # This file system has none; the snapshot keeps them for one that has.
-        return
+def _remove(folder: str) -> None:
+    import shutil
+
+    shutil.rmtree(folder)
 
 
 def restore(
@@ -190,50 +324,42 @@ def restore(
 
     Returns how many bytes the workspace has. Raises SnapshotError or OSError (disk full).
     """
-    manifest = decode(lambda offset, length: transport.get(manifest_key, offset, length), key, manifest_key)
-    work = _Restore(manifest, key, transport, place)
-    transport.know([name for name, _ in manifest.packs])
-    by_kind: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for entry in manifest.entries:
-        by_kind[entry["k"]].append(entry)
-    for entry in by_kind["d"]:
-        work.folder(entry)
-    bundles: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    big: list[dict[str, Any]] = []
-    for entry in by_kind["f"]:
-        if "b" in entry:
-            bundles[entry["b"][0]].append(entry)
-        else:
-            big.append(entry)
+    reader = Reader(lambda offset, length: transport.get(manifest_key, offset, length), key, manifest_key)
+    transport.know([name for name, _ in reader.packs])
+    work = _Restore(reader, key, transport, place)
+    total = reader.counts["bytes"]
 
-    def newest(entries: Sequence[dict[str, Any]]) -> int:
-        return max(int(entry["t"]) for entry in entries)
+    def is_hot(file: _Big) -> bool:
+        name = file.path.rpartition("/")[2]
+        return any(fnmatch.fnmatchcase(file.path, f"*/{one}") or fnmatch.fnmatchcase(name, one) for one in hot)
 
-    def is_hot(entry: dict[str, Any]) -> bool:
-        relative = entry["p"].partition("/")[2]
-        return any(fnmatch.fnmatchcase(relative, pattern) for pattern in hot) or not entry["f"]
-
-    total = manifest.counts["bytes"]
-    done = 0
-    with ThreadPoolExecutor(THREADS) as pool:
-        order = sorted(bundles.items(), key=lambda item: -newest(item[1]))
-        first = [entry for entry in big if is_hot(entry)]
-        done += sum(pool.map(lambda item: work.bundle(*item), order))
-        done += sum(pool.map(work.big, first))
-        for entry in by_kind["h"] + by_kind["l"] + by_kind["p"]:
-            if entry["k"] != "h" or os.path.lexists(work.path(entry["to"])):
-                work.special(entry)
-        usable(done, total)
-        rest = sorted((e for e in big if not is_hot(e)), key=lambda e: -int(e["t"]))
-        done += sum(pool.map(work.big, rest))
-    for entry in by_kind["h"]:
-        work.special(entry)
+    try:
+        number = -1
+        for section in reader.sections():
+            number = work.section(section, number)
+        first = [file for file in work.big if not file.row[9] or is_hot(file)]
+        chosen = set(map(id, first))
+        rest = [file for file in work.big if id(file) not in chosen]
+        for file in first:
+            work.fill(file)
+        work.drain()
+        coming = {file.path for file in rest}
+        later = [one for one in work.links if work.path(one[1]) in coming]
+        for link in work.links:
+            if work.path(link[1]) not in coming:
+                work.link(*link)
+        usable(work.done_bytes, total)
+        for file in sorted(rest, key=lambda one: -int(one.row[5])):
+            work.fill(file)
+        work.end()
+    except BaseException:
+        work.abandon()
+        raise
+    for link in later:
+        work.link(*link)
     if exact:
         work.remove_others()
-    for entry in sorted(by_kind["d"], key=lambda e: -len(e["p"])):
-        work.finish_folder(entry)
-    kept = {"snapshot_id": manifest.snapshot_id, "stats": work.stats}
-    part = state / "restored.json.part"
-    part.write_text(json.dumps(kept))
-    part.replace(state / "restored.json")
+    work.finish_folders()
+    reader.check()
+    work.restored.write(state, reader.snapshot_id)
     return total

@@ -1,285 +1,440 @@
 """Save a workspace: scan, read what changed, pack, upload while reading; the manifest last.
 
-    for each entry: unchanged since the parent? refer to its frames : read, chunk, seal into the open pack
-    a full pack goes to the uploaders; when all have arrived, the manifest is written
+    for each entry: as in the parent? refer to its frames : a task for the crew, which reads, seals and sends
+    an entry is written into the manifest once its bytes have a place; when all packs have arrived, the manifest goes up
 
 A file that changes while it is read is read again; one that keeps changing is named in `torn`.
 """
 
 from __future__ import annotations
 
-import json
+import base64
+import errno
 import os
-import queue
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from agent.snapshot.crew import Crew, Lazy, Packing, Processes, Task, Threads, cores
 from agent.snapshot.errors import SnapshotError
-from agent.snapshot.manifest import Manifest, decode, encode
-from agent.snapshot.pack import Sealer, chunk_id, compress, id_key
-from agent.snapshot.scan import Found, data_ranges, scan, xattrs
+from agent.snapshot.manifest import CHUNK, Frames, Reader, Row, Writer
+from agent.snapshot.pack import Packer, id_key
+from agent.snapshot.reading import REREADS
+from agent.snapshot.reading import Reader as FileReader
+from agent.snapshot.restored import Restored
+from agent.snapshot.scan import Found, data_ranges, order_of, scan, xattrs
 
-CHUNK = 4 << 20
 SMALL = 512 << 10
 BUNDLE = 2 << 20
-PACK = 16 << 20
-UPLOADERS = 4
+BUNDLE_FILES = 1000
+LARGE_JOB = 48 << 20
+"""Bytes to read from which processes of their own pay."""
+POLITE = 15
+"""Niceness of a snapshot that is taken while the user works."""
 RACY_NS = 2_000_000_000
 """A file touched this shortly before the parent was taken may have changed without a new time."""
-REREADS = 3
 NAMES_TOLD = 1000
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 class Transport(Protocol):
+    """Where objects are. `plain_addresses`: any process may use the addresses as they are."""
+
+    plain_addresses: bool
+
     def new_pack(self) -> tuple[str, str]: ...
     def manifest_address(self) -> tuple[str, str]: ...
-    def put(self, key: str, url: str, body: bytes) -> None: ...
+    def put(self, key: str, url: str, body: bytes | bytearray | memoryview) -> None: ...
     def get(self, key: str, offset: int, length: int) -> bytes: ...
 
 
-@dataclass
-class _OpenPack:
-    number: int
-    name: str
-    url: str
-    sealer: Sealer
-    body: bytearray = field(default_factory=bytearray)
-    frames: int = 0
+class _Parent:
+    """The manifest before, read along with the scan."""
 
+    def __init__(self, reader: Reader, restored: Restored) -> None:
+        self.reader = reader
+        self.frames = reader.frames()
+        self.ids = reader.ids()
+        self._folders = self._grouped(restored)
+        self._ahead = self._next()
 
-class Packs:
-    """The open pack, and the uploaders behind it. At most a handful of packs are in memory."""
+    def _next(self) -> tuple[str, Row, dict[str, Row]] | None:
+        try:
+            return next(self._folders, None)
+        except SnapshotError as error:
+            # What cannot be read of it is saved anew.
+            self.problem = str(error)
+            return None
 
-    def __init__(self, key: bytes, transport: Transport, manifest: Manifest) -> None:
-        self._key = key
-        self._transport = transport
-        self._manifest = manifest
-        self._queue: queue.Queue[tuple[str, str, bytes] | None] = queue.Queue(maxsize=2)
-        self._failed: BaseException | None = None
-        self.stored = 0
-        self._threads = [threading.Thread(target=self._upload, daemon=True) for _ in range(UPLOADERS)]
-        for thread in self._threads:
-            thread.start()
-        self._open: _OpenPack | None = None
+    problem: str | None = None
 
-    def add(self, data: bytes) -> int:
-        """Seal a frame; its index in the manifest."""
-        if self._failed is not None:
-            raise SnapshotError(f"an upload failed: {self._failed}") from self._failed
-        codec, payload = compress(data)
-        if self._open is not None and len(self._open.body) + len(payload) > PACK:
-            self._close()
-        if self._open is None:
-            name, url = self._transport.new_pack()
-            self._manifest.packs.append((name, 0))
-            self._open = _OpenPack(len(self._manifest.packs) - 1, name, url, Sealer(self._key, name))
-        pack = self._open
-        sealed = pack.sealer.seal(pack.frames, payload)
-        self._manifest.frames.append([pack.number, len(pack.body), len(sealed), pack.frames, codec, len(data)])
-        pack.body += sealed
-        pack.frames += 1
-        return len(self._manifest.frames) - 1
-
-    def finish(self) -> None:
-        """Wait until every pack has arrived. Raises SnapshotError when one did not."""
-        self._close()
-        for _ in self._threads:
-            self._queue.put(None)
-        for thread in self._threads:
-            thread.join()
-        if self._failed is not None:
-            raise SnapshotError(f"an upload failed: {self._failed}") from self._failed
-
-    def abandon(self) -> None:
-        """End the uploaders; what they wrote is named by no manifest and goes with the next prune."""
-        self._failed = self._failed or SnapshotError("abandoned")
-        for _ in self._threads:
-            self._queue.put(None)
-
-    def _close(self) -> None:
-        pack, self._open = self._open, None
-        if pack is None:
-            return
-        self._manifest.packs[pack.number] = (pack.name, len(pack.body))
-        self.stored += len(pack.body)
-        self._queue.put((pack.name, pack.url, bytes(pack.body)))
-
-    def _upload(self) -> None:
-        while (item := self._queue.get()) is not None:
-            if self._failed is not None:
+    def _grouped(self, restored: Restored) -> Iterator[tuple[str, Row, dict[str, Row]]]:
+        """Each folder with its entries by name; inodes and change times as a restore on this machine left them."""
+        group: tuple[str, Row, dict[str, Row]] | None = None
+        number = 0
+        for folder, row in self.reader.entries():
+            if row[0] == "d":
+                if group is not None:
+                    yield group
+                group = (folder, row, {})
                 continue
-            try:
-                self._transport.put(*item)
-            except BaseException as error:
-                # Kept for the reader, which stops and says so; the queue is drained so that nobody waits for ever.
-                self._failed = error
+            if row[0] in "fF":
+                row[7:9] = restored.of(number) or row[7:9]
+                number += 1
+            assert group is not None
+            group[2][row[1]] = row
+        if group is not None:
+            yield group
+
+    def folder(self, path: str) -> tuple[Row | None, dict[str, Row]]:
+        """What the manifest has of a folder; folders are asked for in the scan's order."""
+        wanted = order_of(path)
+        while self._ahead is not None and order_of(self._ahead[0]) < wanted:
+            self._ahead = self._next()
+        if self._ahead is not None and self._ahead[0] == path:
+            return self._ahead[1], self._ahead[2]
+        return None, {}
+
+
+class _Pending:
+    """An entry whose bytes have no place yet."""
+
+    __slots__ = ("chunks", "found", "old", "open", "row", "tries")
+
+    def __init__(self, row: Row | None, found: Found | None, old: Row | None) -> None:
+        self.row = row
+        self.found = found
+        self.old = old
+        self.open = 0
+        self.tries = 0
+        self.chunks: list[tuple[int, bytes | None]] = []
 
 
 class _Save:
-    def __init__(self, key: bytes, manifest: Manifest, packs: Packs, parent: Manifest | None, stats: dict[str, Any]):
-        self._id_key = id_key(key)
-        self._manifest = manifest
-        self._packs = packs
+    def __init__(self, key: bytes, name: str, transport: Transport, parent: _Parent | None, polite: bool) -> None:
+        self._key = key
+        self._transport = transport
         self._parent = parent
-        self._stats = stats
-        self._before = {entry["p"]: entry for entry in parent.entries if entry["k"] == "f"} if parent else {}
-        self._carried: dict[int, int] = {}
+        self._polite = polite
+        self.writer = Writer(key, name)
+        self.packs: list[tuple[str, int]] = []
+        self.frames = Frames()
+        self._frame_of: dict[bytes, int] = {}
+        self._claimed: set[bytes] = set()
+        self._guard = threading.Lock()
+        self._carried = array("q", [-1]) * len(parent.frames) if parent else array("q")
         self._carried_packs: dict[int, int] = {}
         self._inodes: dict[tuple[int, int], str] = {}
-        self._bundle: list[tuple[dict[str, Any], bytes]] = []
+        self._rows: deque[_Pending] = deque()
+        self._again: list[_Pending] = []
+        self._bundle: list[_Pending] = []
         self._bundled = 0
+        self._tasks: dict[int, Any] = {}
+        self._count = 0
+        self.crew = Lazy(self._crew, LARGE_JOB)
+        self._before: dict[str, Row] = {}
+        self.stored = 0
+        self.changed = 0
+        self.counts = {"files": 0, "directories": 0, "bytes": 0}
         self.torn: list[str] = []
         self.problems: list[str] = []
 
+    # Entries ----------------------------------------------------------------------------------------------------------
+
     def entry(self, found: Found) -> None:
         facts = found.stat
-        entry: dict[str, Any] = {
-            "p": found.path,
-            "k": found.kind,
-            "m": facts.st_mode & 0o7777,
-            "u": facts.st_uid,
-            "g": facts.st_gid,
-            "t": facts.st_mtime_ns,
-        }
+        mode = facts.st_mode & 0o7777
+        row: Row = [found.kind, found.name, mode, facts.st_uid, facts.st_gid, facts.st_mtime_ns]
+        old: Row | None
+        if found.kind == "d":
+            row[1] = found.path
+            old, self._before = self._parent.folder(found.path) if self._parent else (None, {})
+        else:
+            old = self._before.get(found.name)
         extra = xattrs(found.place)
-        if extra:
-            entry["x"] = extra
+        pending = _Pending(row, found, old)
         if found.kind == "l":
             try:
-                entry["to"] = os.readlink(found.place)
+                row.append(os.readlink(found.place))
             except OSError:
                 return
         if found.kind == "f":
             first = self._inodes.get((facts.st_dev, facts.st_ino)) if facts.st_nlink > 1 else None
             if first is not None:
-                entry = {"p": found.path, "k": "h", "to": first}
-            elif not self._file(found, entry):
-                return
-            elif facts.st_nlink > 1:
-                self._inodes[facts.st_dev, facts.st_ino] = found.path
-        self._manifest.entries.append(entry)
+                pending.row, extra = ["h", found.name, first], {}
+            else:
+                if facts.st_nlink > 1:
+                    self._inodes[facts.st_dev, facts.st_ino] = found.path
+                self._file(found, pending)
+        if extra and pending.row is not None:
+            pending.row.append(extra)
+        self._rows.append(pending)
+        self._emit()
 
-    def _file(self, found: Found, entry: dict[str, Any]) -> bool:
-        """Where its bytes are; False when it vanished or cannot be read."""
-        if self._unchanged(found, entry):
-            return True
-        try:
-            descriptor = os.open(found.place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            self.problems.append(f"{found.place}: {error.strerror}")
-            return False
-        try:
-            self._read(found, descriptor, entry)
-        except OSError as error:
-            self.problems.append(f"{found.place}: {error.strerror}")
-            return False
-        finally:
-            os.close(descriptor)
-        return True
-
-    def _unchanged(self, found: Found, entry: dict[str, Any]) -> bool:
-        old = self._before.get(found.path)
-        facts = found.stat
-        if old is None or self._parent is None or old["s"] != facts.st_size or old["t"] != facts.st_mtime_ns:
-            return False
-        known = self._stats.get(found.path) or [old["i"], old["c"]]
-        if known != [facts.st_ino, facts.st_ctime_ns] or facts.st_mtime_ns > self._parent.created_ns - RACY_NS:
-            return False
-        entry.update(s=old["s"], i=facts.st_ino, c=facts.st_ctime_ns)
-        if "b" in old:
-            entry["b"] = [self._carry(old["b"][0]), old["b"][1]]
+    def _file(self, found: Found, pending: _Pending) -> None:
+        facts, row, old = found.stat, pending.row, pending.old
+        assert row is not None
+        row += [facts.st_size, facts.st_ino, facts.st_ctime_ns]
+        if old is not None and self._unchanged(facts, old):
+            row[0] = old[0]
+            row += [self._carry(old[9]), old[10]] if old[0] == "f" else [self._carry_all(old[9])]
+        elif not facts.st_size:
+            row += [-1, 0]
+        elif facts.st_size <= SMALL:
+            row += [-1, 0]
+            pending.open = 1
+            self._bundle.append(pending)
+            self._bundled += facts.st_size
+            if self._bundled >= BUNDLE or len(self._bundle) >= BUNDLE_FILES:
+                self.flush()
         else:
-            entry["f"] = [[at, self._carry(frame)] for at, frame in old["f"]]
-        return True
+            row[0] = "F"
+            row.append([])
+            self._big(pending)
+
+    def _unchanged(self, facts: os.stat_result, old: Row) -> bool:
+        assert self._parent is not None
+        return (
+            old[0] in "fF"
+            and old[6] == facts.st_size
+            and old[5] == facts.st_mtime_ns
+            and old[7:9] == [facts.st_ino, facts.st_ctime_ns]
+            and facts.st_mtime_ns <= self._parent.reader.created_ns - RACY_NS
+        )
 
     def _carry(self, frame: int) -> int:
         """A frame of the parent, as one of ours."""
+        if frame < 0:
+            return frame
         assert self._parent is not None
-        if frame not in self._carried:
+        if self._carried[frame] < 0:
             pack, *rest = self._parent.frames[frame]
             if pack not in self._carried_packs:
-                self._manifest.packs.append(self._parent.packs[pack])
-                self._carried_packs[pack] = len(self._manifest.packs) - 1
-            self._manifest.frames.append([self._carried_packs[pack], *rest])
-            self._carried[frame] = len(self._manifest.frames) - 1
+                with self._guard:
+                    self.packs.append(self._parent.reader.packs[pack])
+                    self._carried_packs[pack] = len(self.packs) - 1
+            self._carried[frame] = self.frames.add([self._carried_packs[pack], *rest])
         return self._carried[frame]
 
-    def _read(self, found: Found, descriptor: int, entry: dict[str, Any]) -> None:
-        for attempt in range(REREADS):
-            before = os.fstat(descriptor)
-            if before.st_size <= SMALL:
-                whole = _read_all(descriptor, before.st_size)
-                pieces: list[list[int]] | None = None
-            else:
-                pieces, whole = self._chunks(descriptor, before.st_size), b""
-            after = os.fstat(descriptor)
-            same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
-            if same and (pieces is not None or len(whole) == before.st_size):
-                break
-            if attempt == REREADS - 1:
-                self.torn.append(found.place)
-        entry.update(s=before.st_size, t=before.st_mtime_ns, i=before.st_ino, c=before.st_ctime_ns)
-        if pieces is not None:
-            entry["f"] = pieces
-        elif not whole:
-            entry["f"] = []
-            entry["s"] = 0
-        else:
-            entry["s"] = len(whole)
-            self._bundle.append((entry, whole))
-            self._bundled += len(whole)
-            if self._bundled >= BUNDLE:
-                self.flush()
+    def _carry_all(self, chunks: list[Any]) -> list[Any]:
+        return [self._carry(of) if isinstance(of, int) else [of[0], self._carry(of[1])] for of in chunks]
+
+    def _big(self, pending: _Pending) -> None:
+        """A task for each chunk; all at once are kept, so that the file is whole when the last is done."""
+        found = pending.found
+        assert found is not None
+        pending.chunks = []
+        try:
+            ranges = data_ranges(found.place, found.stat)
+        except OSError as error:
+            self._drop(pending, error.errno or errno.EIO)
+            return
+        for start, length in ranges:
+            # Chunks lie where they would without holes, so that a hole that fills does not move the others.
+            for at in range(start - start % CHUNK, start + length, CHUNK):
+                first = max(at, start)
+                size = min(at + CHUNK, start + length) - first
+                pending.chunks.append((first, None))
+                pending.open += 1
+                self._submit(("chunk", found.place, first, size), (pending, len(pending.chunks) - 1), size)
 
     def flush(self) -> None:
-        """Seal the small files at hand as one frame."""
-        if not self._bundle:
+        """The small files at hand become one frame."""
+        if self._bundle:
+            facts = [(one.found.place, one.found.stat) for one in self._bundle if one.found is not None]
+            files = [(place, stat.st_size, stat.st_mtime_ns) for place, stat in facts]
+            self._submit(("bundle", files), self._bundle, self._bundled)
+            self._bundle, self._bundled = [], 0
+
+    # The crew ---------------------------------------------------------------------------------------------------------
+
+    def _submit(self, task: Task, context: Any, size: int) -> None:
+        self._count += 1
+        self._tasks[self._count] = context
+        self.crew.submit((task[0], self._count, *task[1:]), size)
+
+    def _crew(self, large: bool) -> Crew:
+        """Processes for a large job where storage can be reached from any; else threads of this one."""
+        if self._transport.plain_addresses and large:
+            job = {"kind": "save", "key": base64.b64encode(self._key).decode()}
+            calls: dict[str, Callable[..., Any]] = {
+                "address": self._address,
+                "claim": self._claim,
+                "closed": self._closed,
+            }
+            few = {"count": 1, "threads": 1, "nice": POLITE} if self._polite else {}
+            return Processes(job, calls, self._done, **few)
+        packer = Packer(self._key, self._address, self._transport.put, self._closed)
+        work = Packing(packer, FileReader(packer, id_key(self._key), self._claim))
+        return Threads(work, self._done, min(4, cores() + 1))
+
+    def _address(self) -> tuple[int, str, str]:
+        name, url = self._transport.new_pack()
+        with self._guard:
+            self.packs.append((name, 0))
+            return len(self.packs) - 1, name, url
+
+    def _closed(self, number: int, size: int) -> None:
+        with self._guard:
+            self.packs[number] = (self.packs[number][0], size)
+            self.stored += size
+
+    def _claim(self, id: bytes) -> bool:
+        with self._guard:
+            if id in self._claimed or (self._parent is not None and id in self._parent.ids):
+                return False
+            self._claimed.add(id)
+            return True
+
+    def _done(self, result: Task) -> None:
+        kind, number = result[0], result[1]
+        context = self._tasks.pop(number)
+        frame = self.frames.add((*result[3], result[4], result[5])) if result[3] is not None else -1
+        if kind == "chunk":
+            self._chunk_done(context[0], context[1], result[2], frame)
+        else:
+            for pending, facts in zip(context, result[2], strict=True):
+                self._small_done(pending, facts, frame)
+        self._emit()
+
+    def _small_done(self, pending: _Pending, facts: Any, frame: int) -> None:
+        pending.open = 0
+        if isinstance(facts, int):
+            self._drop(pending, facts)
             return
-        frame = self._packs.add(b"".join(data for _, data in self._bundle))
-        at = 0
-        for entry, data in self._bundle:
-            entry["b"] = [frame, at]
-            at += len(data)
-        self._bundle, self._bundled = [], 0
+        row, found = pending.row, pending.found
+        assert row is not None and found is not None
+        size, row[5], row[7], row[8], offset, whole = facts
+        row[6] = size
+        row[9:11] = [frame, offset] if size else [-1, 0]
+        if not whole:
+            self.torn.append(found.place)
 
-    def _chunks(self, descriptor: int, size: int) -> list[list[int]]:
-        """A big file's chunks: [offset in the file, frame]. Holes have none."""
-        pieces: list[list[int]] = []
-        for start, length in data_ranges(descriptor, size):
-            for at in range(start, start + length, CHUNK):
-                data = os.pread(descriptor, min(CHUNK, start + length - at), at)
-                if not data:
-                    break
-                pieces.append([at, self._frame_of(data)])
-        return pieces
+    def _chunk_done(self, pending: _Pending, index: int, id: bytes | int, frame: int) -> None:
+        pending.open -= 1
+        if isinstance(id, int):
+            pending.chunks[index] = (-id, None)
+        else:
+            pending.chunks[index] = (pending.chunks[index][0], id)
+            if frame >= 0:
+                self._frame_of[id] = frame
+        if pending.open == 0 and pending.row is not None:
+            self._whole(pending)
 
-    def _frame_of(self, data: bytes) -> int:
-        id = chunk_id(data, self._id_key)
-        known = self._manifest.ids.get(id)
-        if known is None and self._parent is not None and id in self._parent.ids:
-            known = self._carry(self._parent.ids[id])
-        if known is None:
-            known = self._packs.add(data)
-        self._manifest.ids[id] = known
-        return known
+    def _whole(self, pending: _Pending) -> None:
+        """Every chunk has been read: was it the same file all the time?"""
+        found, row = pending.found, pending.row
+        assert found is not None and row is not None
+        failed = next((-at for at, id in pending.chunks if id is None), None)
+        try:
+            now = os.lstat(found.place)
+        except OSError as error:
+            self._drop(pending, error.errno or errno.EIO)
+            return
+        same = (now.st_ino, now.st_size, now.st_mtime_ns) == (
+            found.stat.st_ino,
+            found.stat.st_size,
+            found.stat.st_mtime_ns,
+        )
+        if same and failed is not None:
+            self._drop(pending, failed)
+        elif not same and pending.tries < REREADS - 1:
+            pending.tries += 1
+            pending.found = found._replace(stat=now)
+            row[5:9] = [now.st_mtime_ns, now.st_size, now.st_ino, now.st_ctime_ns]
+            # Its bytes may not be in the manifest before it was read once more.
+            pending.open = -1
+            self._again.append(pending)
+        elif not same:
+            self.torn.append(found.place)
+            pending.chunks = [(at, id) for at, id in pending.chunks if id is not None]
 
+    def _drop(self, pending: _Pending, error: int) -> None:
+        """A file that vanished was never there; one that cannot be read is told."""
+        assert pending.found is not None
+        if error not in GONE:
+            self.problems.append(f"{pending.found.place}: {os.strerror(error)}")
+        pending.row, pending.open, pending.chunks = None, 0, []
+        self._inodes.pop((pending.found.stat.st_dev, pending.found.stat.st_ino), None)
 
-def _read_all(descriptor: int, size: int) -> bytes:
-    """Up to `size` and one more byte, so that growth is seen."""
-    parts, at = [], 0
-    while at <= size:
-        block = os.pread(descriptor, size + 1 - at, at)
-        if not block:
-            break
-        parts.append(block)
-        at += len(block)
-    return b"".join(parts)
+    def reread(self) -> None:
+        while self._again:
+            pending = self._again.pop()
+            pending.open = 0
+            self._big(pending)
+            if not pending.open and pending.row is not None:
+                self._whole(pending)
+
+    # The manifest -----------------------------------------------------------------------------------------------------
+
+    def _emit(self) -> None:
+        """Write the entries that are complete, in the scan's order."""
+        while self._rows and self._rows[0].open == 0:
+            pending = self._rows[0]
+            if pending.chunks and not self._placed(pending):
+                return
+            self._rows.popleft()
+            row = pending.row
+            if row is None:
+                self.changed += 1
+                continue
+            if row[0] in "fFh":
+                self.counts["files"] += 1
+                self.counts["bytes"] += row[6] if row[0] != "h" else 0
+            elif row[0] == "d":
+                self.counts["directories"] += 1
+            self.changed += not self._like(row, pending.old)
+            self.writer.entry(row)
+
+    def _placed(self, pending: _Pending) -> bool:
+        """Give each chunk its frame; False while one is still on its way in another's hands."""
+        assert pending.row is not None
+        frames: list[tuple[int, int]] = []
+        for at, id in pending.chunks:
+            assert id is not None
+            frame = self._frame_of.get(id)
+            if frame is None:
+                known = self._parent.ids.get(id) if self._parent else None
+                if known is None:
+                    return False
+                frame = self._frame_of[id] = self._carry(known)
+            frames.append((at, frame))
+        dense = all(at == n * CHUNK for n, (at, _) in enumerate(frames))
+        pending.row[9] = [frame for _, frame in frames] if dense else [[at, frame] for at, frame in frames]
+        return True
+
+    def _like(self, row: Row, old: Row | None) -> bool:
+        """Whether an entry is as the parent has it; inodes and change times may differ."""
+        if old is None or old[0] != row[0]:
+            return False
+        if row[0] in "fF":
+            same = [*old[:7], *(old[10:] if row[0] == "f" else [])] == [*row[:7], *(row[10:] if row[0] == "f" else [])]
+            if row[0] == "f":
+                return same and (self._carried[old[9]] if old[9] >= 0 else -1) == row[9]
+            return same and old[10:] == row[10:] and self._carry_all(old[9]) == row[9]
+        return old == row
+
+    def end(self) -> None:
+        """Wait until everything has been read and every pack has arrived. Raises SnapshotError when one did not."""
+        self.flush()
+        self.crew.drain()
+        while self._again:
+            self.reread()
+            self.crew.drain()
+        self._emit()
+        self.crew.finish()
+
+    def chunk_ids(self) -> dict[bytes, int]:
+        """Names of chunks that are referred to, so that the next snapshot finds equal ones."""
+        if self._parent is not None:
+            for id, frame in self._parent.ids.items():
+                if self._carried[frame] >= 0:
+                    self._frame_of.setdefault(id, self._carried[frame])
+        return self._frame_of
 
 
 def save(
@@ -292,87 +447,63 @@ def save(
     transport: Transport,
     state: Path,
     only_changes: bool = False,
+    polite: bool = False,
 ) -> dict[str, Any]:
-    """Take a snapshot; what the commit says of it, or `unchanged`. Raises SnapshotError: then nothing was committed."""
+    """Take a snapshot; what the commit says of it, or `unchanged`. Raises SnapshotError: then nothing was committed.
+
+    `polite` while the user works: one process that runs when nobody else wants to.
+    """
     missing = [root for root in roots if not os.path.isdir(root)]
     if missing and parent_key is not None:
         raise SnapshotError(f"the workspace is not there any more: {', '.join(missing)}")
     for root in missing:
         os.makedirs(root, exist_ok=True)
-    parent = _parent(parent_key, key, transport)
-    manifest = Manifest(snapshot_id, time.time_ns(), list(names))
-    packs = Packs(key, transport, manifest)
-    work = _Save(key, manifest, packs, parent, _known_stats(state, parent))
+    created_ns = time.time_ns()
+    parent, note = None, None
+    if parent_key is not None:
+        try:
+            reader = Reader(lambda offset, length: transport.get(parent_key, offset, length), key, parent_key)
+            parent = _Parent(reader, Restored.read(state, reader.snapshot_id))
+        except SnapshotError as error:
+            # The workspace is here: a damaged parent costs an upload, never the snapshot.
+            note = str(error)
+    name, _ = transport.manifest_address()
+    work = _Save(key, name, transport, parent, polite)
     try:
         for found in scan(roots, excludes, work.problems):
             work.entry(found)
-        work.flush()
+            if work._again:
+                work.reread()
+        work.end()
     except BaseException:
-        packs.abandon()
+        work.crew.abandon()
         raise
-    packs.finish()
-    if only_changes and parent is not None and not packs.stored and _same(manifest, parent):
+    if only_changes and parent is not None and not work.changed and work.writer.rows == parent.reader.rows:
         return {"unchanged": True}
-    if parent is not None:
-        _carry_ids(manifest, parent, work)
-    files = [entry for entry in manifest.entries if entry["k"] in ("f", "h")]
-    total = sum(entry.get("s", 0) for entry in files)
-    folders = sum(entry["k"] == "d" for entry in manifest.entries)
-    manifest.counts = {"files": len(files), "directories": folders, "bytes": total}
-    name, url = transport.manifest_address()
-    body = encode(manifest, key, name)
-    transport.put(name, url, body)
+
+    body = work.writer.finish(
+        work.frames,
+        work.chunk_ids(),
+        snapshot_id=snapshot_id,
+        created_ns=created_ns,
+        workspace=list(names),
+        packs=work.packs,
+        counts=work.counts,
+    )
+    # The address is fetched now: one of the beginning may have expired meanwhile.
+    transport.put(*transport.manifest_address(), body)
     return {
         "snapshot_id": snapshot_id,
         "manifest_key": name,
         "manifest_size": len(body),
-        "packs": [{"key": pack, "size": size} for pack, size in manifest.packs],
-        "files": len(files),
-        "directories": folders,
-        "bytes": total,
-        "stored_bytes": packs.stored + len(body),
+        "packs": [{"key": pack, "size": size} for pack, size in work.packs],
+        **work.counts,
+        "stored_bytes": work.stored + len(body),
         "torn": _told(work.torn),
         "unreadable": _told(work.problems),
+        "note": note or (parent.problem if parent else None),
     }
-
-
-def _same(manifest: Manifest, parent: Manifest) -> bool:
-    """Whether two manifests describe the same tree; inodes and change times may differ."""
-
-    def facts(one: Manifest) -> list[str]:
-        return sorted(
-            json.dumps({k: v for k, v in e.items() if k not in ("i", "c", "b", "f")}, sort_keys=True)
-            for e in one.entries
-        )
-
-    return len(manifest.entries) == len(parent.entries) and facts(manifest) == facts(parent)
-
-
-def _carry_ids(manifest: Manifest, parent: Manifest, work: _Save) -> None:
-    """Chunk names of carried frames, so that the next snapshot knows them too."""
-    carried = work._carried
-    for id, frame in parent.ids.items():
-        if frame in carried:
-            manifest.ids.setdefault(id, carried[frame])
 
 
 def _told(names: Sequence[str]) -> list[str]:
     return [name.encode("utf-8", "replace").decode()[:1000] for name in names[:NAMES_TOLD]]
-
-
-def _parent(parent_key: str | None, key: bytes, transport: Transport) -> Manifest | None:
-    if parent_key is None:
-        return None
-    return decode(lambda offset, length: transport.get(parent_key, offset, length), key, parent_key)
-
-
-def _known_stats(state: Path, parent: Manifest | None) -> dict[str, Any]:
-    """Inodes and change times as the restore on this machine left them; losing them only costs reading again."""
-    try:
-        kept = json.loads((state / "restored.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    if parent is None or kept.get("snapshot_id") != parent.snapshot_id:
-        return {}
-    stats = kept.get("stats")
-    return stats if isinstance(stats, dict) else {}

@@ -1,6 +1,8 @@
 """Tree to entries, in a fixed order, skipping what settings exclude.
 
-Paths are `<root number>/<relative path>`; bytes that are not UTF-8 travel as surrogates, so every name round-trips.
+A folder comes before what is in it, its files before its folders, names in ascending order: two scans of a tree, and the
+manifest between them, can be read side by side. Paths are `<root number>/<relative path>`; bytes that are not UTF-8 travel
+as surrogates, so every name round-trips.
 """
 
 from __future__ import annotations
@@ -9,19 +11,23 @@ import fnmatch
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     path: str
     """In the snapshot."""
     place: str
     """On this machine."""
+    name: str
     kind: str
     """d, f, l, p; s for what is skipped (sockets, devices)."""
     stat: os.stat_result
+
+
+def order_of(folder: str) -> tuple[str, ...]:
+    """What folders are ordered by."""
+    return tuple(folder.split("/"))
 
 
 def excluded(relative: str, is_dir: bool, patterns: Sequence[str]) -> bool:
@@ -39,27 +45,29 @@ def excluded(relative: str, is_dir: bool, patterns: Sequence[str]) -> bool:
 
 
 def scan(roots: Sequence[str], excludes: Sequence[str], problems: list[str]) -> Iterator[Found]:
-    """Every entry below the roots, folders before what is in them. What cannot be read goes into `problems`."""
+    """Every entry below the roots. What cannot be read goes into `problems`."""
     for number, root in enumerate(roots):
         try:
             top = os.stat(root)
         except OSError as error:
             problems.append(f"{root}: {error.strerror}")
             continue
-        yield Found(f"{number}/", root, "d", top)
-        stack = [("", root)]
+        stack = [Found(f"{number}/", root, "", "d", top)]
         while stack:
-            relative, place = stack.pop()
+            folder = stack.pop()
             try:
-                with os.scandir(place) as entries:
+                with os.scandir(folder.place) as entries:
                     listed = sorted(entries, key=lambda entry: entry.name)
             except FileNotFoundError:
                 continue
             except OSError as error:
-                problems.append(f"{place}: {error.strerror}")
-                continue
+                # It is there, and what is in it cannot be seen: the folder alone is kept, and told.
+                problems.append(f"{folder.place}: {error.strerror}")
+                listed = []
+            yield folder
+            inner: list[Found] = []
+            base = folder.path if not folder.name else folder.path + "/"
             for entry in listed:
-                below = f"{relative}/{entry.name}" if relative else entry.name
                 try:
                     facts = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
@@ -68,21 +76,25 @@ def scan(roots: Sequence[str], excludes: Sequence[str], problems: list[str]) -> 
                     problems.append(f"{entry.path}: {error.strerror}")
                     continue
                 kind = _kind(facts.st_mode)
-                if excluded(below, kind == "d", excludes) or entry.name.endswith(".dumont-part"):
+                path = base + entry.name
+                if excludes and excluded(path.partition("/")[2], kind == "d", excludes):
+                    continue
+                if entry.name.endswith(".dumont-part"):
                     continue
                 if kind == "s":
                     problems.append(f"{entry.path}: sockets and devices are not saved")
-                    continue
-                yield Found(f"{number}/{below}", entry.path, kind, facts)
-                if kind == "d":
-                    stack.append((below, entry.path))
+                elif kind == "d":
+                    inner.append(Found(path, entry.path, entry.name, kind, facts))
+                else:
+                    yield Found(path, entry.path, entry.name, kind, facts)
+            stack.extend(reversed(inner))
 
 
 def _kind(mode: int) -> str:
-    if stat.S_ISDIR(mode):
-        return "d"
     if stat.S_ISREG(mode):
         return "f"
+    if stat.S_ISDIR(mode):
+        return "d"
     if stat.S_ISLNK(mode):
         return "l"
     return "p" if stat.S_ISFIFO(mode) else "s"
@@ -97,22 +109,26 @@ def xattrs(place: str) -> dict[str, str]:
         return {}
 
 
-def data_ranges(descriptor: int, size: int) -> list[tuple[int, int]]:
-    """Where a file has data, as (offset, length); holes are not read."""
+def data_ranges(path: str, facts: os.stat_result) -> list[tuple[int, int]]:
+    """Where a file has data, as (offset, length); holes are not read. Raises OSError."""
+    size = facts.st_size
+    if facts.st_blocks * 512 >= size:
+        return [(0, size)]
     ranges: list[tuple[int, int]] = []
-    at = 0
-    while at < size:
-        try:
-            start = os.lseek(descriptor, at, os.SEEK_DATA)
-            end = min(size, os.lseek(descriptor, start, os.SEEK_HOLE))
-        except OSError:
-            # No data up to the end.
-            break
-        if start >= size:
-            break
-        ranges.append((start, end - start))
-        at = end
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        at = 0
+        while at < size:
+            try:
+                start = os.lseek(descriptor, at, os.SEEK_DATA)
+                end = min(size, os.lseek(descriptor, start, os.SEEK_HOLE))
+            except OSError:
+                # No data up to the end.
+                break
+            if start >= size:
+                break
+            ranges.append((start, end - start))
+            at = end
+    finally:
+        os.close(descriptor)
     return ranges
-
-
-Entry = dict[str, Any]

@@ -6,20 +6,109 @@ import http.client
 import random
 import threading
 import time
-from typing import Any
+import urllib.parse
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from agent.api import Api, Http
+from agent.api import Api, connect
 from agent.snapshot.errors import SnapshotError
 
 TRIES = 6
 BATCH = 16
+T = TypeVar("T")
+
+
+class Stale(SnapshotError):
+    """Storage does not accept an address any more: it may have expired."""
+
+
+class _Lines(threading.local):
+    """One keep-alive connection per thread and host."""
+
+    def __init__(self) -> None:
+        self.by_host: dict[tuple[str, str], http.client.HTTPConnection] = {}
+
+
+_lines = _Lines()
+
+
+def put(url: str, body: bytes | bytearray | memoryview) -> None:
+    """Write one object; the same bytes may arrive twice. Raises SnapshotError after the last try."""
+
+    def send(line: http.client.HTTPConnection, target: str) -> None:
+        line.request("PUT", target, body=body, headers={"Content-Length": str(len(body))})
+        response = line.getresponse()
+        _judge(response.status, response.read(), (200, 201, 204))
+
+    _repeat("upload", url, send)
+
+
+def get_into(url: str, offset: int, room: memoryview) -> None:
+    """Fill `room` with an object's bytes from `offset` on. Raises SnapshotError, and Stale at once."""
+
+    def fetch(line: http.client.HTTPConnection, target: str) -> None:
+        line.request("GET", target, headers={"Range": f"bytes={offset}-{offset + len(room) - 1}"})
+        response = line.getresponse()
+        if response.status not in (200, 206):
+            _judge(response.status, response.read(), ())
+        got = 0
+        while got < len(room):
+            more = response.readinto(room[got:])
+            if not more:
+                raise http.client.IncompleteRead(b"", len(room) - got)
+            got += more
+        if response.read(1):
+            # A server that ignores ranges would send the whole object: what follows is not ours.
+            raise http.client.HTTPException("storage sent more than was asked for")
+
+    _repeat("download", url, fetch)
+
+
+class _Answer(Exception):
+    """What storage said that is worth another try."""
+
+
+def _judge(status: int, body: bytes, good: tuple[int, ...]) -> None:
+    if status in good:
+        return
+    words = f"storage answered {status}: {body[:200].decode('utf-8', 'replace')}"
+    if status == 403:
+        raise Stale(words)
+    if status == 404:
+        raise SnapshotError(words)
+    raise _Answer(words)
+
+
+def _repeat(what: str, url: str, act: Callable[[http.client.HTTPConnection, str], T]) -> T:
+    parts = urllib.parse.urlsplit(url)
+    place = (parts.scheme, parts.netloc)
+    target = parts.path + ("?" + parts.query if parts.query else "")
+    problem = ""
+    for attempt in range(TRIES):
+        line = _lines.by_host.get(place) or _lines.by_host.setdefault(place, connect(parts))
+        try:
+            return act(line, target)
+        except _Answer as answer:
+            problem = str(answer)
+        except (OSError, http.client.HTTPException) as error:
+            problem = f"{type(error).__name__}: {error}"
+            _lines.by_host.pop(place, None)
+            line.close()
+        except SnapshotError as error:
+            raise type(error)(f"{what} of {parts.path}: {error}") from error
+        if attempt < TRIES - 1:
+            time.sleep(random.uniform(0.05, 0.2 * 2**attempt))
+    raise SnapshotError(f"{what} of {parts.path}: {problem}")
 
 
 class Transport:
+    """Addresses come from our API, in batches; any process may use them."""
+
+    plain_addresses = True
+
     def __init__(self, api: Api, snapshot_id: str) -> None:
         self._api = api
         self._snapshot_id = snapshot_id
-        self._http = Http()
         self._guard = threading.Lock()
         self._uploads: list[dict[str, Any]] = []
         self._urls: dict[str, str] = {}
@@ -37,23 +126,22 @@ class Transport:
         answer = self._api.post("/agent/uploads", {"snapshot_id": self._snapshot_id, "count": 0, "manifest": True})
         return answer["manifest"]["key"], answer["manifest"]["url"]
 
-    def put(self, key: str, url: str, body: bytes) -> None:
-        """Write one object; the same bytes may arrive twice. Raises SnapshotError after the last try."""
-        self._repeat(f"upload of {key}", lambda: self._http.request("PUT", url, body), (200, 201, 204))
+    def put(self, key: str, url: str, body: bytes | bytearray | memoryview) -> None:
+        put(url, body)
 
     def get(self, key: str, offset: int, length: int) -> bytes:
         """A range of an object. Raises SnapshotError."""
-        headers = {"Range": f"bytes={offset}-{offset + length - 1}"}
-        body = self._repeat(
-            f"download of {key}", lambda: self._http.request("GET", self._url(key), None, headers), (200, 206), key
-        )
-        if len(body) != length:
-            raise SnapshotError(f"{key} gave {len(body)} instead of {length} bytes at {offset}")
-        return body
+        room = bytearray(length)
+        try:
+            get_into(self.url(key), offset, memoryview(room))
+        except Stale:
+            get_into(self.url(key, fresh=True), offset, memoryview(room))
+        return bytes(room)
 
-    def _url(self, key: str) -> str:
+    def url(self, key: str, fresh: bool = False) -> str:
+        """Where an object is read; `fresh` when the address at hand was refused."""
         with self._guard:
-            if key not in self._urls:
+            if fresh or key not in self._urls:
                 answer = self._api.post("/agent/downloads", {"keys": [key]})
                 self._urls.update(answer["urls"])
             return self._urls[key]
@@ -64,23 +152,3 @@ class Transport:
             answer = self._api.post("/agent/downloads", {"keys": keys[start : start + 256]})
             with self._guard:
                 self._urls.update(answer["urls"])
-
-    def _repeat(self, what: str, call: Any, good: tuple[int, ...], key: str | None = None) -> bytes:
-        problem = ""
-        for attempt in range(TRIES):
-            try:
-                status, body = call()
-                if status in good:
-                    return bytes(body)
-                problem = f"storage answered {status}: {bytes(body[:200]).decode('utf-8', 'replace')}"
-                if status == 404:
-                    break
-                if status == 403 and key is not None:
-                    # The address may have expired: ask for a fresh one.
-                    with self._guard:
-                        self._urls.pop(key, None)
-            except (OSError, http.client.HTTPException) as error:
-                problem = f"{type(error).__name__}: {error}"
-            if attempt < TRIES - 1:
-                time.sleep(random.uniform(0.05, 0.2 * 2**attempt))
-        raise SnapshotError(f"{what}: {problem}")

@@ -1,4 +1,4 @@
-"""snapshots ls, take, key."""
+"""snapshots ls, take, pin, unpin, rm, keep, key."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def list_snapshots(instance: str) -> None:
             str(s["files"]),
             size(s["bytes"]),
             size(s["stored_bytes"]),
-            "newest" if s["newest"] else "",
+            s["kept"] or ("goes soon" if s["state"] == "verified" else ""),
         ]
         for s in answer["snapshots"]
     ]
-    table(rows, ["ID", "STATE", "AGE", "FILES", "SIZE", "STORED", ""])
+    table(rows, ["ID", "STATE", "AGE", "FILES", "SIZE", "STORED", "KEPT AS"])
 
 
 @snapshots.command("take")
@@ -44,6 +44,54 @@ def take(instance: str) -> None:
     api = client()
     answer = api.post(f"/instances/{find(api, instance)['id']}/snapshots", wait=50)
     out(answer) if as_json() else click.echo(f"{answer['id']} is {answer['state']}: {answer['files']} files")
+
+
+@snapshots.command("pin")
+@click.argument("instance")
+@click.argument("snapshot")
+def pin(instance: str, snapshot: str) -> None:
+    """Keep a snapshot whatever the rules of retention say."""
+    _pin(instance, snapshot, True)
+
+
+@snapshots.command("unpin")
+@click.argument("instance")
+@click.argument("snapshot")
+def unpin(instance: str, snapshot: str) -> None:
+    """Let the rules of retention decide again."""
+    _pin(instance, snapshot, False)
+
+
+def _pin(instance: str, snapshot: str, pinned: bool) -> None:
+    api = client()
+    answer = api.call("PATCH", f"/instances/{find(api, instance)['id']}/snapshots/{snapshot}", {"pinned": pinned})
+    out(answer) if as_json() else click.echo(f"{answer['id']} is {'pinned' if pinned else 'not pinned'}")
+
+
+@snapshots.command("rm")
+@click.argument("instance")
+@click.argument("snapshot")
+def remove(instance: str, snapshot: str) -> None:
+    """Give a snapshot up; what no other one needs is deleted within minutes."""
+    api = client()
+    answer = api.call("DELETE", f"/instances/{find(api, instance)['id']}/snapshots/{snapshot}")
+    out(answer) if as_json() else click.echo(f"{snapshot} is given up")
+
+
+@snapshots.command("keep")
+@click.argument("instance")
+@click.option("--last", type=click.IntRange(1, 100), default=3, show_default=True)
+@click.option("--hourly", type=click.IntRange(0, 1000), default=24, show_default=True)
+@click.option("--daily", type=click.IntRange(0, 1000), default=7, show_default=True)
+@click.option("--weekly", type=click.IntRange(0, 1000), default=4, show_default=True)
+def keep(instance: str, **rules: int) -> None:
+    """Say which snapshots are kept: the last few, and the newest of so many hours, days and weeks."""
+    api = client()
+    answer = api.call("PATCH", f"/instances/{find(api, instance)['id']}", {"retention": rules})
+    if as_json():
+        out(answer)
+    else:
+        click.echo("; ".join(f"{name} {count}" for name, count in rules.items()))
 
 
 @snapshots.command("key")

@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from shared.domain.lease import Lease
 from shared.domain.offer import Need
+from shared.domain.retention import Rules
 from shared.errors import IllegalTransition
 
 
@@ -223,6 +224,10 @@ class Instance:
     """Until then a wake prefers the last host."""
     snapshot_id: str | None = None
     """The newest verified snapshot."""
+    retention: Rules = field(default_factory=Rules)
+    """Which older ones are kept."""
+    prune_at: datetime | None = None
+    """When the older ones are looked at."""
     order_id: str | None = None
     """The order this passing state waits for."""
     clocks: Clocks = field(default_factory=Clocks)
@@ -308,3 +313,13 @@ def mermaid() -> str:
         lines += [f"    {state} --> {after}" for after in sorted(following)]
     lines.append("    destroyed --> [*]")
     return "\n".join(lines)
+
+
+def held_by(instance: Instance) -> dict[str, str]:
+    """The snapshots an instance cannot do without, and why."""
+    held: dict[str, str] = {}
+    if instance.standby_snapshot_id is not None:
+        held[instance.standby_snapshot_id] = "the standby holds it"
+    if instance.snapshot_id is not None:
+        held[instance.snapshot_id] = "the newest"
+    return held

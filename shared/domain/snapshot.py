@@ -27,7 +27,10 @@ HEAD_LIMIT = 64 << 20
 
 @dataclass(frozen=True)
 class Snapshot:
-    """`state`: pending until the agent commits, then verified or failed. Only a verified one is ever restored."""
+    """`state`: pending until the agent commits, then verified or failed; dropped once it is given up and about to go.
+
+    Only a verified one is ever restored.
+    """
 
     id: str
     instance_id: str
@@ -48,6 +51,8 @@ class Snapshot:
     unreadable: tuple[str, ...] = ()
     verified_at: datetime | None = None
     problem: str | None = None
+    pinned: bool = False
+    """Stays whatever the rules of retention say."""
 
 
 @dataclass(frozen=True)

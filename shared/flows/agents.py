@@ -18,7 +18,7 @@ from shared.domain.attempt import Attempt, Outcome, Stage
 from shared.domain.instance import SEARCHING, Instance, Machine, State
 from shared.domain.order import Order, Pulse
 from shared.domain.snapshot import Snapshot, read_head
-from shared.flows import keys
+from shared.flows import keys, retention
 from shared.flows.advance import advance
 from shared.flows.history import note
 from shared.flows.snapshot_orders import ORDERS_KEPT, prefix_of, restore_order
@@ -377,6 +377,8 @@ def commit_snapshot(body: wire.SnapshotCommit, agent: Attempt, deps: Deps) -> wi
 
     def settle(tx: Transaction) -> None:
         fresh = tx.load(Snapshot, snapshot.id)
+        if fresh.state != "pending":
+            raise errors.Conflict(f"snapshot {fresh.id} is {fresh.state}")
         order = tx.load(Order, fresh.order_id)
         if order.attempt_id != agent.id:
             raise errors.Forbidden("this snapshot was ordered from another machine")
@@ -405,11 +407,14 @@ def commit_snapshot(body: wire.SnapshotCommit, agent: Attempt, deps: Deps) -> wi
             replace(
                 instance,
                 snapshot_id=instance.snapshot_id if problem else fresh.id,
+                prune_at=instance.prune_at or tx.now + retention.AFTER,
                 pokes=instance.pokes + 1,
                 next_action_at=tx.now,
             )
         )
         words = problem or f"{body.files} files, {body.bytes} bytes, {body.stored_bytes} newly stored"
+        if body.note:
+            words += f"; the snapshot before could not be built upon: {body.note}"
         tx.event(
             instance,
             f"snapshot_{state}",

@@ -15,6 +15,7 @@ from shared.domain.attempt import Attempt
 from shared.domain.instance import Action, Clocks, IdlePolicy, Instance, Spec, State
 from shared.domain.offer import Need, misfit
 from shared.domain.order import Order
+from shared.domain.retention import Rules
 from shared.domain.snapshot import Snapshot
 from shared.flows import keys
 from shared.flows.advance import POLL_S, drive, kick
@@ -238,6 +239,8 @@ def edit(instance_id: str, body: wire.Patch, user_id: str, deps: Deps) -> Instan
             snapshot_every_s=instance.snapshot_every_s if body.snapshot_every_s is None else body.snapshot_every_s,
             on_loss=body.on_loss or instance.on_loss,
             idle_policy=IdlePolicy(**body.idle_policy.model_dump()) if body.idle_policy else instance.idle_policy,
+            retention=Rules(**body.retention.model_dump()) if body.retention else instance.retention,
+            prune_at=tx.now if body.retention and instance.snapshot_id else instance.prune_at,
         )
         if body.keep_awake_s is not None:
             instance.require(Action.KEEP_AWAKE)

@@ -181,7 +181,7 @@ def set_budget(body: wire.BudgetBody, user_id: str, deps: Deps) -> wire.BudgetVi
         known = tx.find(Budget, user_id)
         if body.usd_per_month is None:
             if known:
-                tx.delete(known)
+                tx.delete(Budget, known.id)
             return
         tx.save(
             replace(known, usd_per_month=body.usd_per_month, told="")

@@ -73,7 +73,7 @@ def delete(id: str, user_id: str, deps: Deps) -> Done:
         hook = tx.find(Webhook, id)
         if hook is None or hook.user_id != user_id:
             raise errors.NotFound(f"there is no webhook {id}")
-        tx.delete(hook)
+        tx.delete(Webhook, hook.id)
 
     deps.records.transact(apply)
     return Done()

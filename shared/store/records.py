@@ -125,10 +125,10 @@ class Transaction:
         else:
             self._writes[collection, record.id] = Replace(collection, record.id, data, rev)
 
-    def delete(self, record: Budget | Webhook) -> None:
+    def delete(self, cls: type[R], id: str) -> None:
         """Remove a record that was loaded here."""
-        collection = COLLECTION[type(record)]
-        self._writes[collection, record.id] = Delete(collection, record.id, self._revs[collection, record.id])
+        collection = COLLECTION[cls]
+        self._writes[collection, id] = Delete(collection, id, self._revs[collection, id])
 
     def write(self, write: Write) -> None:
         self._writes[write.collection, write.id] = write

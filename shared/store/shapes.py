@@ -34,6 +34,7 @@ BUDGETS = Shape("budgets", "budgets")
 POOLS_OF_USER = Shape("pools_of_user", "pools", ("user_id",))
 POOLS = Shape("pools", "pools")
 SEATS_OF_POOL = Shape("seats_of_pool", "instances", ("pool_id",))
+PRUNABLE_INSTANCES = Shape("prunable_instances", "instances", (), "prune_at")
 RESERVED_INSTANCES = Shape("reserved_instances", "instances", (), "reserved_until")
 
 SHAPES: tuple[Shape, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Shape))

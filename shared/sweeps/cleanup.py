@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from shared import errors
 from shared.deps import Deps
+from shared.flows.retention import sweep as retention
 from shared.sweeps.budgets import budgets
 from shared.sweeps.machines import machines
 from shared.sweeps.models import models
@@ -13,7 +14,7 @@ from shared.sweeps.pool import pool
 from shared.sweeps.records import records, reservations
 from shared.wire.base import Report
 
-SWEEPS: tuple[Callable[[Deps], Report], ...] = (machines, models, budgets, reservations, pool, records)
+SWEEPS: tuple[Callable[[Deps], Report], ...] = (machines, models, budgets, reservations, pool, retention, records)
 
 
 def clean(deps: Deps) -> Report:

@@ -152,6 +152,8 @@ class SnapshotCommit(Body):
     torn: list[str] = Field(default_factory=list, max_length=1000)
     """Files that kept changing while they were read."""
     unreadable: list[str] = Field(default_factory=list, max_length=1000)
+    note: str | None = Field(default=None, max_length=4000)
+    """Why the snapshot before could not be built upon, if so: everything was stored anew."""
 
 
 class Committed(View):

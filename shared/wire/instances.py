@@ -86,6 +86,15 @@ class EventsQuery(PageQuery):
     limit: int = Field(default=100, ge=1, le=500)
 
 
+class RetentionBody(Body):
+    """Of which snapshots the newest is kept: of the last hours, days and weeks, and the last few in any case."""
+
+    last: int = Field(default=3, ge=1, le=100)
+    hourly: int = Field(default=24, ge=0, le=1000)
+    daily: int = Field(default=7, ge=0, le=1000)
+    weekly: int = Field(default=4, ge=0, le=1000)
+
+
 class Patch(Body):
     """What is not named stays."""
 
@@ -96,6 +105,12 @@ class Patch(Body):
     labels: dict[str, str] | None = Field(default=None, max_length=32)
     snapshot_every_s: float | None = Field(default=None, ge=0, le=86400)
     on_loss: Literal["wake", "hibernate"] | None = None
+    retention: RetentionBody | None = None
+
+
+class SnapshotPatch(Body):
+    pinned: bool
+    """A pinned snapshot stays whatever the rules say."""
 
 
 class ExecRequest(Body):
@@ -240,9 +255,13 @@ class SnapshotView(View):
     torn: list[str]
     unreadable: list[str]
     newest: bool
+    pinned: bool
+    kept: str | None
+    """Why it stays; None when it goes with the next pruning."""
 
 
 class SnapshotList(View):
+    retention: RetentionBody
     snapshots: list[SnapshotView]
     next_cursor: str | None
 

@@ -6,6 +6,7 @@ import base64
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,3 +106,51 @@ def test_wrong_keys_and_places_are_told_plainly(tool, tmp_path: Path) -> None:  
     wrong.write_text("not base64 at all!")
     assert "no key" in tool("ls", key_file=wrong)[2]
     assert "there is no snapshot s-none" in tool("verify", "s-none")[2]
+
+
+def a_large_tree(folder: Path) -> None:
+    """More than threads of one process are used for; two files are the same."""
+    dice = random.Random(5)
+    folder.mkdir()
+    for name, size in (("one", 26 << 20), ("two", 19 << 20), ("odd", (13 << 20) + 7)):
+        (folder / name).write_bytes(dice.randbytes(size))
+    (folder / "again").write_bytes((folder / "one").read_bytes())
+    halves = dice.randbytes(12 << 20)
+    floats = bytearray(halves)
+    # The upper byte of 16-bit floats takes few values.
+    floats[1::2] = bytes(byte & 3 | 0x3C for byte in halves[1::2])
+    (folder / "weights").write_bytes(floats)
+    for number in range(300):
+        (folder / f"small-{number}").write_bytes(dice.randbytes(dice.randint(0, 3000)))
+
+
+def test_a_large_workspace_goes_through_processes_and_comes_back(tool, s3_server: S3Server, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    a_large_tree(tmp_path / "work")
+    code, _, complaint = tool("save", str(tmp_path / "work"))
+    assert code == 0, complaint
+    stored = sum(o.size for o in s3_server.objects().list(f"instances/i-{tmp_path.name}/p/"))
+    raw = sum(p.stat().st_size for p in (tmp_path / "work").iterdir())
+    assert stored < raw - (26 << 20) - (3 << 20), "equal chunks once, and floats shrink"
+    assert tool("verify")[0] == 0
+    assert tool("restore", "--to", str(tmp_path / "back"))[0] == 0
+    assert contents(tmp_path / "back/workspace") == contents(tmp_path / "work")
+
+
+def test_a_worker_that_dies_commits_nothing(
+    tool, s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
+    from agent.snapshot.crew import Processes
+
+    a_large_tree(tmp_path / "work")
+    real = Processes._handle
+
+    def kill(self: Processes, member: Any, message: Any) -> None:
+        member.process.kill()
+        real(self, member, message)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Processes, "_handle", kill)
+        code, _, complaint = tool("save", str(tmp_path / "work"))
+    assert code == 1 and "worker" in complaint
+    assert not list(s3_server.objects().list(f"instances/i-{tmp_path.name}/m/"))
+    assert tool("save", str(tmp_path / "work"))[0] == 0

@@ -334,3 +334,26 @@ def test_an_outbid_machine_is_replaced_and_its_files_are_there(local: Embedded, 
     events = api_client.call("GET", f"/instances/{instance['id']}/events")["events"]
     assert any("another's bid was higher" in event["message"] for event in events)
     destroy(api_client, instance["id"])
+
+
+def test_old_snapshots_go_by_their_rules_and_what_stays_is_restored(local: Embedded, api_client: ApiClient) -> None:
+    instance = api_client.until(provision(api_client)["id"], "running")
+    machine, path = GpuInstance(api_client, instance), f"/instances/{instance['id']}/snapshots"
+    taken = []
+    for number in range(3):
+        machine.run_command(f"echo {number} > note; head -c 300000 /dev/urandom > noise")
+        taken.append(api_client.call("POST", f"{path}?wait=50")["id"])
+    api_client.call("PATCH", f"{path}/{taken[0]}", {"pinned": True})
+    with pytest.raises(ApiError):
+        api_client.call("DELETE", f"{path}/{taken[2]}")
+    rules = {"last": 1, "hourly": 0, "daily": 0, "weekly": 0}
+    api_client.call("PATCH", f"/instances/{instance['id']}", {"retention": rules})
+
+    left = eventually(lambda: (f := api_client.call("GET", path)["snapshots"]) and len(f) == 2 and f)
+    assert [(one["id"], one["kept"]) for one in left] == [(taken[2], "the newest"), (taken[0], "pinned")]
+    api_client.call("POST", f"/instances/{instance['id']}/hibernate?wait=50")
+    api_client.until(instance["id"], "hibernated")
+    api_client.call("POST", f"/instances/{instance['id']}/wake")
+    api_client.until(instance["id"], "running")
+    assert machine.run_command("cat note; wc -c < noise").stdout == "2\n300000\n"
+    destroy(api_client, instance["id"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from shared.domain.offer import MachineSpec, Need, Offer
+from shared.objects.memory import MemoryObjects
 from shared.providers.base import Provider, RentedMachine
 from shared.store.base import Document, Page, Shape, Store, Write
 
@@ -64,6 +65,16 @@ class CrashingStore:
 
     def close(self) -> None:
         self._inner.close()
+
+
+class CrashingObjects(MemoryObjects):
+    """Storage in memory, shared with the world; deletes are the changes that a process may die at."""
+
+    def __init__(self, inner: MemoryObjects, fuse: Fuse) -> None:
+        self.objects, self._fuse = inner.objects, fuse
+
+    def delete(self, key: str) -> None:
+        self._fuse.change(lambda: super(CrashingObjects, self).delete(key))
 
 
 class CrashingProvider:

@@ -238,6 +238,24 @@ const injectedRtkApi = api
           invalidatesTags: ["snapshots"],
         },
       ),
+      pinSnapshot: build.mutation<PinSnapshotApiResponse, PinSnapshotApiArg>({
+        query: (queryArg) => ({
+          url: `/instances/${queryArg.instance}/snapshots/${queryArg.snapshot}`,
+          method: "PATCH",
+          body: queryArg.snapshotPatch,
+        }),
+        invalidatesTags: ["snapshots"],
+      }),
+      removeSnapshot: build.mutation<
+        RemoveSnapshotApiResponse,
+        RemoveSnapshotApiArg
+      >({
+        query: (queryArg) => ({
+          url: `/instances/${queryArg.instance}/snapshots/${queryArg.snapshot}`,
+          method: "DELETE",
+        }),
+        invalidatesTags: ["snapshots"],
+      }),
       wake: build.mutation<WakeApiResponse, WakeApiArg>({
         query: (queryArg) => ({
           url: `/instances/${queryArg.instance}/wake`,
@@ -681,6 +699,24 @@ export type TakeSnapshotApiArg = {
   instance: string;
   wait?: number;
 };
+export type PinSnapshotApiResponse =
+  /** status 200 Pin a snapshot or take that back */ {
+    success: true;
+    data: SnapshotView;
+  };
+export type PinSnapshotApiArg = {
+  instance: string;
+  snapshot: string;
+  snapshotPatch: SnapshotPatch;
+};
+export type RemoveSnapshotApiResponse = /** status 200 Give a snapshot up */ {
+  success: true;
+  data: Done;
+};
+export type RemoveSnapshotApiArg = {
+  instance: string;
+  snapshot: string;
+};
 export type WakeApiResponse = /** status 200 Wake a hibernated instance */ {
   success: true;
   data: InstanceView;
@@ -1122,6 +1158,12 @@ export type ProvisionRequest = {
   width?: number;
   max_attempts?: number;
 };
+export type RetentionBody = {
+  last?: number;
+  hourly?: number;
+  daily?: number;
+  weekly?: number;
+};
 export type Patch = {
   name?: string | null;
   idle_policy?: IdlePolicyBody | null;
@@ -1131,6 +1173,7 @@ export type Patch = {
   } | null;
   snapshot_every_s?: number | null;
   on_loss?: ("wake" | "hibernate") | null;
+  retention?: RetentionBody | null;
 };
 export type EventView = {
   id: string;
@@ -1179,10 +1222,16 @@ export type SnapshotView = {
   torn: string[];
   unreadable: string[];
   newest: boolean;
+  pinned: boolean;
+  kept: string | null;
 };
 export type SnapshotList = {
+  retention: RetentionBody;
   snapshots: SnapshotView[];
   next_cursor: string | null;
+};
+export type SnapshotPatch = {
+  pinned: boolean;
 };
 export type BlockView = {
   machine: string;
@@ -1620,6 +1669,8 @@ export const {
   useSnapshotKeyQuery,
   useListSnapshotsQuery,
   useTakeSnapshotMutation,
+  usePinSnapshotMutation,
+  useRemoveSnapshotMutation,
   useWakeMutation,
   useListBlocksQuery,
   useMachineHistoryQuery,

@@ -1,10 +1,21 @@
 import { useEffect, useState } from "react";
 import { Link, useParams } from "react-router";
-import { useListEventsQuery, useListSnapshotsQuery, useShowInstanceQuery, type InstanceView } from "@/api";
+import {
+  useListEventsQuery,
+  useListSnapshotsQuery,
+  usePinSnapshotMutation,
+  useRemoveSnapshotMutation,
+  useShowInstanceQuery,
+  type InstanceView,
+  type SnapshotView,
+} from "@/api";
 import { isPassing } from "@/api/can";
+import { Confirm } from "@/components/confirm";
 import { Snippet } from "@/components/copy";
 import { StateBadge } from "@/components/state-badge";
 import { Empty, ErrorPanel, Freshness, Loading } from "@/components/states";
+import { tell } from "@/components/tell";
+import { Button } from "@/components/ui/button";
 import { Card, CardTitle } from "@/components/ui/card";
 import { Actions } from "@/features/instances/actions";
 import { NextEvent } from "@/features/instances/next-event";
@@ -51,7 +62,7 @@ function Connection({ instance }: { instance: InstanceView }) {
 }
 
 function Snapshots({ instance }: { instance: InstanceView }) {
-  const { data, error, isLoading } = useListSnapshotsQuery({ instance: instance.id, limit: 20 }, { pollingInterval: 30_000, skipPollingIfUnfocused: true });
+  const { data, error, isLoading } = useListSnapshotsQuery({ instance: instance.id, limit: 50 }, { pollingInterval: 30_000, skipPollingIfUnfocused: true });
   if (isLoading) return <Loading />;
   if (error && !data) return <ErrorPanel error={error} />;
   const snapshots = data?.data.snapshots ?? [];
@@ -59,19 +70,53 @@ function Snapshots({ instance }: { instance: InstanceView }) {
   return (
     <ul className="grid gap-2 text-sm">
       {snapshots.map((one) => (
-        <li key={one.id} className="flex flex-wrap items-baseline justify-between gap-2 border-b pb-2 last:border-0">
-          <span>
-            <time dateTime={one.created_at}>{new Date(one.created_at).toLocaleString()}</time>
-            {one.newest && <strong className="ml-2 text-good">newest</strong>}
-            {one.state !== "verified" && <span className="ml-2 text-warn">{one.state}</span>}
-          </span>
-          <span className="text-xs text-muted-foreground tabular-nums">
-            {one.files} files, {bytes(one.bytes)}; stored {bytes(one.stored_bytes)}
-            {one.torn.length > 0 && `; ${one.torn.length} kept changing`}
-          </span>
-        </li>
+        <Snapshot key={one.id} instance={instance.id} one={one} />
       ))}
     </ul>
+  );
+}
+
+function Snapshot({ instance, one }: { instance: string; one: SnapshotView }) {
+  const [pin] = usePinSnapshotMutation();
+  const [remove] = useRemoveSnapshotMutation();
+  const taken = new Date(one.created_at).toLocaleString();
+  const change = () =>
+    void tell(
+      one.pinned ? "The rules decide about it again" : "It stays until you take the pin out",
+      pin({ instance, snapshot: one.id, snapshotPatch: { pinned: !one.pinned } }).unwrap(),
+    );
+  return (
+    <li className="flex flex-wrap items-center justify-between gap-2 border-b pb-2 last:border-0">
+      <span>
+        <time dateTime={one.created_at}>{taken}</time>
+        {one.state !== "verified" && <span className="ml-2 text-warn">{one.state}</span>}
+        {one.state === "verified" && <span className={one.newest ? "ml-2 font-medium text-good" : "ml-2 text-muted-foreground"}>{one.kept ?? "goes soon"}</span>}
+        <span className="block text-xs text-muted-foreground tabular-nums">
+          {one.files} files, {bytes(one.bytes)}; stored {bytes(one.stored_bytes)}
+          {one.torn.length > 0 && `; ${one.torn.length} kept changing`}
+        </span>
+      </span>
+      {one.state === "verified" && (
+        <span className="flex gap-2">
+          <Button size="sm" variant="ghost" onClick={change} aria-label={`${one.pinned ? "Unpin" : "Pin"} the snapshot of ${taken}`}>
+            {one.pinned ? "Unpin" : "Pin"}
+          </Button>
+          {!one.newest && (
+            <Confirm
+              trigger={
+                <Button size="sm" variant="danger" aria-label={`Give up the snapshot of ${taken}`}>
+                  Give up
+                </Button>
+              }
+              heading="Give up this snapshot?"
+              description={`The files as they were at ${taken} cannot be brought back. What other snapshots need stays.`}
+              action="Give it up"
+              onConfirm={() => void tell("It is given up", remove({ instance, snapshot: one.id }).unwrap())}
+            />
+          )}
+        </span>
+      )}
+    </li>
   );
 }
 

@@ -1,0 +1,104 @@
+"""What a worker of a save does: read a chunk or a bundle of small files, name, compress and seal it.
+
+Tasks and results are plain values, so that they cross to other processes as they are:
+
+    ("chunk", number, path, offset, length)     -> ("chunk", number, id, placed | None, codec, length)
+    ("bundle", number, [(path, size, mtime in ns), …])
+                                                -> ("bundle", number, [facts | errno, …], placed | None, codec, length)
+
+`placed` is (pack, offset, sealed length, frame); None for a chunk that is stored already, by this snapshot or an earlier one.
+`facts` of a file: (size, mtime in ns, inode, ctime in ns, offset in the frame, whole).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from agent.snapshot.pack import Packer, chunk_id, compress
+
+REREADS = 3
+Task = tuple[Any, ...]
+
+
+class _Rooms(threading.local):
+    """A buffer that is used again: fresh memory costs as much as reading."""
+
+    def __init__(self) -> None:
+        self.chunk = bytearray()
+
+
+class Reader:
+    """`claim` says whether a chunk of that name is to be stored by whoever asks."""
+
+    def __init__(self, packer: Packer, id_key: bytes, claim: Callable[[bytes], bool]) -> None:
+        self._packer = packer
+        self._id_key = id_key
+        self._claim = claim
+        self._rooms = _Rooms()
+
+    def do(self, task: Task) -> Task:
+        return self._chunk(*task[1:]) if task[0] == "chunk" else self._bundle(*task[1:])
+
+    def _chunk(self, number: int, path: str, offset: int, length: int) -> Task:
+        """An error's number in place of the id when the file cannot be read any more; a short read is a shrunk file."""
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            return ("chunk", number, error.errno or errno.EIO, None, 0, 0)
+        room = self._rooms.chunk
+        if len(room) < length:
+            room = self._rooms.chunk = bytearray(length)
+        try:
+            got = 0
+            while got < length and (more := os.preadv(descriptor, [memoryview(room)[got:length]], offset + got)):
+                got += more
+        except OSError as error:
+            return ("chunk", number, error.errno or errno.EIO, None, 0, 0)
+        finally:
+            os.close(descriptor)
+        data: bytearray | memoryview = room if got == len(room) else memoryview(room)[:got]
+        id = chunk_id(data, self._id_key)
+        if not self._claim(id):
+            return ("chunk", number, id, None, 0, len(data))
+        codec, parts = compress(data)
+        placed = self._packer.seal(parts)
+        return ("chunk", number, id, (placed.pack, placed.offset, placed.length, placed.frame), codec, len(data))
+
+    def _bundle(self, number: int, files: list[tuple[str, int, int]]) -> Task:
+        found: list[Any] = []
+        bodies: list[bytes] = []
+        at = 0
+        for path, size, mtime_ns in files:
+            try:
+                facts, body, whole = _small(path, size, mtime_ns)
+            except OSError as error:
+                found.append(error.errno or errno.EIO)
+                continue
+            found.append((len(body), facts.st_mtime_ns, facts.st_ino, facts.st_ctime_ns, at, whole))
+            bodies.append(body)
+            at += len(body)
+        if not at:
+            return ("bundle", number, found, None, 0, 0)
+        codec, parts = compress(b"".join(bodies))
+        placed = self._packer.seal(parts)
+        return ("bundle", number, found, (placed.pack, placed.offset, placed.length, placed.frame), codec, at)
+
+
+def _small(path: str, size: int, mtime_ns: int) -> tuple[os.stat_result, bytes, bool]:
+    """A small file's facts and content, and whether it stood still since it was scanned. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        for _ in range(REREADS):
+            # One byte more than it had, so that growth is seen.
+            body = os.pread(descriptor, size + 1, 0)
+            facts = os.fstat(descriptor)
+            if (size, mtime_ns) == (facts.st_size, facts.st_mtime_ns) and len(body) == size:
+                return facts, body, True
+            size, mtime_ns = facts.st_size, facts.st_mtime_ns
+        return facts, body, False
+    finally:
+        os.close(descriptor)

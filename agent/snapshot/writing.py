@@ -1,0 +1,188 @@
+"""What a worker of a restore does: fetch a range of a pack, open its frames, write what they hold.
+
+    ("fetch", number, url, pack, offset, length, frames)  -> ("fetch", number, [(file, inode, ctime in ns), …])
+                                                          or ("stale", number) when storage refuses the address
+    frames:  [(offset, sealed length, frame, codec, raw length, targets), …]
+    targets: ("small", file, path, offset in the frame, size, mode, owner, group, mtime in ns, attributes, fresh)
+             ("chunk", path, offset in the file)
+
+A file appears under its name only when it is whole. In a fresh folder, where nobody looks yet, it is written in place.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from agent.snapshot.errors import SnapshotError
+from agent.snapshot.pack import TAG, Bytes, Sealer, expand
+from agent.snapshot.transport import Stale
+
+PART = ".dumont-part"
+Task = tuple[Any, ...]
+
+
+class _Rooms(threading.local):
+    """Buffers that are used again: fresh memory costs as much as decryption."""
+
+    def __init__(self) -> None:
+        self.sealed = memoryview(bytearray(1))
+        self.plain = memoryview(bytearray(1))
+        self.raw = bytearray()
+
+
+class Writer:
+    """`fetch(pack, url, offset, room)` fills `room`."""
+
+    def __init__(self, key: bytes, fetch: Callable[[str, str, int, memoryview], None]) -> None:
+        self._key = key
+        self._fetch = fetch
+        self._rooms = _Rooms()
+
+    def do(self, task: Task) -> Task:
+        _, number, url, pack, offset, length, frames = task
+        rooms = self._rooms
+        if len(rooms.sealed) < length:
+            rooms.sealed = memoryview(bytearray(length))
+        room = rooms.sealed[:length]
+        try:
+            self._fetch(pack, url, offset, room)
+        except Stale:
+            return ("stale", number)
+        sealer, written = Sealer(self._key, pack), []
+        for at, size, frame, codec, raw_length, targets in frames:
+            if size < TAG:
+                raise SnapshotError(f"frame {frame} of {pack} has {size} bytes")
+            if len(rooms.plain) < size:
+                rooms.plain = memoryview(bytearray(size))
+            plain = rooms.plain[: size - TAG]
+            sealer.open_into(frame, room[at - offset : at - offset + size], plain)
+            if len(rooms.raw) != raw_length and raw_length >= 1 << 20:
+                rooms.raw = bytearray(raw_length)
+            data = memoryview(expand(codec, plain, raw_length, rooms.raw))
+            for target in targets:
+                if target[0] == "chunk":
+                    _chunk(target[1], target[2], data)
+                else:
+                    written.append(_small(data, *target[1:]))
+        return ("fetch", number, written)
+
+    def finish(self) -> None:
+        """Nothing is held open."""
+
+    def abandon(self) -> None:
+        """Nothing is held open."""
+
+
+def _chunk(path: str, offset: int, data: memoryview) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        while data:
+            done = os.pwrite(descriptor, data, offset)
+            data, offset = data[done:], offset + done
+    finally:
+        os.close(descriptor)
+
+
+def _small(
+    data: memoryview,
+    file: int,
+    path: str,
+    at: int,
+    size: int,
+    mode: int,
+    owner: int,
+    group: int,
+    mtime: int,
+    attributes: dict[str, str] | None,
+    fresh: bool,
+) -> tuple[int, int, int]:
+    return (file, *write(data[at : at + size], path, mode, owner, group, mtime, attributes, fresh))
+
+
+def write(
+    body: Bytes,
+    path: str,
+    mode: int,
+    owner: int,
+    group: int,
+    mtime: int,
+    attributes: dict[str, str] | None,
+    fresh: bool,
+) -> tuple[int, int]:
+    """A whole small file; its inode and change time. Raises OSError."""
+    place = path if fresh else part_of(path)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_EXCL if fresh else os.O_TRUNC)
+    try:
+        descriptor = os.open(place, flags, mode)
+    except FileExistsError:
+        # Somebody has made it meanwhile.
+        return write(body, path, mode, owner, group, mtime, attributes, False)
+    try:
+        rest = memoryview(body)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        facts = finish(descriptor, mode, owner, group, mtime, attributes)
+    finally:
+        os.close(descriptor)
+    if place != path:
+        replace(place, path)
+        facts = os.lstat(path)
+    return facts.st_ino, facts.st_ctime_ns
+
+
+def part_of(path: str) -> str:
+    """The name of a file that is not whole; the same at each try, so that none is left behind."""
+    folder, _, name = path.rpartition("/")
+    # Long names leave no room for the ending, and short ones must not meet.
+    return f"{folder}/.{name[:40]}.{hash_of(name)}{PART}"
+
+
+def hash_of(name: str) -> str:
+    import hashlib
+
+    return hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+
+
+def replace(part: str, path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        raise SnapshotError(f"{path} is a folder here and a file in the snapshot")
+    os.rename(part, path)
+
+
+def finish(
+    descriptor: int, mode: int, owner: int, group: int, mtime: int, attributes: dict[str, str] | None
+) -> os.stat_result:
+    """Owner, mode, attributes and time of an open file, each only where it is not as it should be."""
+    facts = os.fstat(descriptor)
+    if (facts.st_uid, facts.st_gid) != (owner, group):
+        own(descriptor, owner, group)
+        # Changing the owner takes special bits away.
+        os.fchmod(descriptor, mode)
+    elif facts.st_mode & 0o7777 != mode:
+        os.fchmod(descriptor, mode)
+    for name, value in (attributes or {}).items():
+        set_xattr(descriptor, name, value)
+    os.utime(descriptor, ns=(mtime, mtime))
+    return os.fstat(descriptor)
+
+
+def own(target: int | str, owner: int, group: int) -> None:
+    """Owners are kept where we may set them."""
+    try:
+        if isinstance(target, int):
+            os.fchown(target, owner, group)
+        else:
+            os.chown(target, owner, group, follow_symlinks=False)
+    except PermissionError:
+        return
+
+
+def set_xattr(target: int | str, name: str, value: str) -> None:
+    try:
+        os.setxattr(target, name, bytes.fromhex(value))
+    except OSError:
+        # This file system has none; the snapshot keeps them for one that has.
+        return

@@ -1,0 +1,191 @@
+"""Old snapshots go: first they are marked, then their manifests and what no kept snapshot names are deleted, then the records.
+
+    mark -> delete manifests -> delete packs that no kept manifest names -> delete records
+
+A crash between any two is made good by the next pass. A pack is deleted only when the heads of all kept manifests were read,
+none names it, and no snapshot that may still be committed is writing its epoch.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from shared import errors
+from shared.deps import Deps
+from shared.domain.instance import Instance, State, held_by
+from shared.domain.order import Order
+from shared.domain.retention import DEAD_AFTER, reasons
+from shared.domain.snapshot import PREFIX, Snapshot, head_length, read_head
+from shared.flows import keys
+from shared.flows.snapshot_orders import prefix_of
+from shared.store.records import Transaction
+from shared.store.shapes import ORDERS_PENDING, PRUNABLE_INSTANCES, SNAPSHOTS_OF_INSTANCE
+from shared.wire.base import Report
+
+AFTER = timedelta(hours=1)
+"""From a new snapshot until the old ones are looked at."""
+AGAIN = timedelta(days=1)
+BATCH = 20
+
+
+def change(instance_id: str, snapshot_id: str, pinned: bool, deps: Deps) -> Snapshot:
+    """Pin a snapshot, which then stays whatever the rules say, or take that back."""
+
+    def apply(tx: Transaction) -> Snapshot:
+        changed = replace(_one(tx, instance_id, snapshot_id), pinned=pinned)
+        tx.save(changed)
+        return changed
+
+    return deps.records.transact(apply)
+
+
+def remove(instance_id: str, snapshot_id: str, deps: Deps) -> None:
+    """Give one snapshot up. Raises Conflict for one that is needed."""
+    instance = deps.records.load(Instance, instance_id)
+    all_of_it = deps.records.all(Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": instance_id})
+    needed = reasons(
+        replace(instance, retention=replace(instance.retention, last=1)), all_of_it, _busy(deps, instance_id)
+    )
+    why = needed.get(snapshot_id)
+    if why is not None and not why.startswith("the newest of its"):
+        raise errors.Conflict(f"snapshot {snapshot_id} stays: {why}")
+
+    def apply(tx: Transaction) -> None:
+        fresh = tx.load(Instance, instance_id)
+        snapshot = _one(tx, instance_id, snapshot_id)
+        if snapshot_id in held_by(fresh):
+            raise errors.Conflict(f"snapshot {snapshot_id} is needed")
+        tx.save(replace(snapshot, state="dropped"))
+        tx.save(replace(fresh, prune_at=tx.now))
+        tx.event(fresh, "snapshot_removed", f"snapshot {snapshot_id} is given up")
+
+    deps.records.transact(apply)
+
+
+def _one(tx: Transaction, instance_id: str, snapshot_id: str) -> Snapshot:
+    snapshot = tx.load(Snapshot, snapshot_id)
+    if snapshot.instance_id != instance_id or snapshot.state != "verified":
+        raise errors.NotFound(f"there is no snapshot {snapshot_id}")
+    return snapshot
+
+
+def _busy(deps: Deps, instance_id: str) -> frozenset[str]:
+    """Snapshots that an open order restores."""
+    found: set[str] = set()
+    for attempt in deps.records.open_attempts(instance_id):
+        for order in deps.records.all(Order, ORDERS_PENDING, {"attempt_id": attempt.id, "state": "pending"}):
+            if order.kind == "restore":
+                found.add(str(order.payload["snapshot_id"]))
+    return frozenset(found)
+
+
+def prune(instance_id: str, deps: Deps) -> tuple[int, int]:
+    """How many snapshots and objects went. Raises StorageError when storage does not answer: then nothing more is deleted."""
+    _mark(instance_id, deps)
+    instance = deps.records.load(Instance, instance_id)
+    snapshots = deps.records.all(Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": instance_id})
+    stay = [one for one in snapshots if one.state == "verified"]
+    writing = {one.epoch for one in snapshots if one.state == "pending"}
+    gone = [one for one in snapshots if one.state not in ("verified", "pending")]
+    if instance.state is State.DESTROYED or not stay:
+        return 0, 0
+    objects, prefix = deps.objects(), prefix_of(instance_id)
+    named: dict[str, Snapshot] = {}
+    data_key = keys.data_key(deps, instance_id)
+    for one in sorted(stay, key=lambda s: s.created_at, reverse=True):
+        first = objects.get(prefix + one.manifest_key, length=PREFIX)
+        head = read_head(objects.get(prefix + one.manifest_key, length=head_length(first)), data_key, one.manifest_key)
+        for pack in head.packs:
+            # The oldest that names a pack answers for its bytes.
+            named[pack] = one
+    for one in gone:
+        objects.delete(prefix + one.manifest_key)
+    removed, bytes_of = 0, defaultdict[str, int](int)
+    owners = {one.epoch: one.id for one in stay}
+    for item in list(objects.list(prefix + "p/")):
+        pack = item.key.removeprefix(prefix)
+        if pack in named:
+            bytes_of[owners.get(_epoch(pack), named[pack].id)] += item.size
+        elif _epoch(pack) not in writing:
+            objects.delete(item.key)
+            removed += 1
+    _settle(instance_id, gone, stay, bytes_of, deps)
+    return len(gone), removed
+
+
+def _epoch(pack: str) -> str:
+    return pack.split("/")[1]
+
+
+def _mark(instance_id: str, deps: Deps) -> None:
+    """What goes can be neither restored nor committed from here on."""
+    now = deps.clock.now()
+    snapshots = deps.records.all(Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": instance_id})
+    instance = deps.records.load(Instance, instance_id)
+    stay = reasons(instance.retention, held_by(instance), snapshots, _busy(deps, instance_id))
+
+    def drop(tx: Transaction, one: Snapshot) -> None:
+        fresh, held = tx.load(Snapshot, one.id), held_by(tx.load(Instance, instance_id))
+        if fresh.pinned or fresh.state != one.state or fresh.id in held:
+            return
+        tx.save(replace(fresh, state="dropped"))
+
+    for one in snapshots:
+        dead = one.state == "pending" and now - one.created_at > DEAD_AFTER
+        if dead or (one.state == "verified" and one.id not in stay):
+            deps.records.transact(lambda tx, one=one: drop(tx, one))  # type: ignore[misc]
+
+
+def _settle(
+    instance_id: str, gone: Sequence[Snapshot], stay: Sequence[Snapshot], bytes_of: dict[str, int], deps: Deps
+) -> None:
+    """Records go last; what is left is accounted to those that stay."""
+
+    def forget(tx: Transaction, id: str) -> None:
+        if tx.find(Snapshot, id) is not None:
+            tx.delete(Snapshot, id)
+
+    def account(tx: Transaction, id: str) -> None:
+        fresh = tx.load(Snapshot, id)
+        tx.save(replace(fresh, stored_bytes=bytes_of[id] + fresh.manifest_size))
+
+    def done(tx: Transaction) -> None:
+        instance = tx.load(Instance, instance_id)
+        tx.save(replace(instance, prune_at=tx.now + AGAIN if len(stay) > 1 else None))
+        if gone:
+            tx.event(instance, "pruned", f"{len(gone)} old snapshots are gone, {len(stay)} stay")
+
+    for one in gone:
+        deps.records.transact(lambda tx, id=one.id: forget(tx, id))  # type: ignore[misc]
+    if gone:
+        for one in stay:
+            deps.records.transact(lambda tx, id=one.id: account(tx, id))  # type: ignore[misc]
+    deps.records.transact(done)
+
+
+def sweep(deps: Deps) -> Report:
+    """Prune where it is due."""
+    due, _ = deps.records.query(Instance, PRUNABLE_INSTANCES, upto=deps.clock.now(), limit=BATCH)
+    changed = failed = 0
+    notes: list[str] = []
+    for instance in due:
+        try:
+            changed += prune(instance.id, deps)[0]
+            if instance.state is State.DESTROYED:
+                deps.records.transact(lambda tx, id=instance.id: _never(tx, id))  # type: ignore[misc]
+        except errors.Error as error:
+            failed += 1
+            notes.append(f"{instance.id}: {error.message}")
+            deps.records.transact(lambda tx, id=instance.id: _later(tx, id))  # type: ignore[misc]
+    return Report(name="retention", looked_at=len(due), changed=changed, failed=failed, notes=notes[:20])
+
+
+def _never(tx: Transaction, instance_id: str) -> None:
+    tx.save(replace(tx.load(Instance, instance_id), prune_at=None))
+
+
+def _later(tx: Transaction, instance_id: str) -> None:
+    tx.save(replace(tx.load(Instance, instance_id), prune_at=tx.now + AFTER))
