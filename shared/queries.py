@@ -127,11 +127,8 @@ def list_snapshots(instance_id: str, query: wire.ListSnapshotsQuery, user_id: st
         Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": instance_id}, limit=query.limit, cursor=query.cursor
     )
     # Reasons need all of them; retention keeps that few.
-    why = reasons(
-        instance.retention,
-        held_by(instance),
-        deps.records.all(Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": instance_id}),
-    )
+    all_of_it = deps.records.all(Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": instance_id})
+    why = reasons(instance.retention, held_by(instance), all_of_it)
     return wire.SnapshotList(
         retention=wire.RetentionBody(**asdict(instance.retention)),
         snapshots=[snapshot_view(s, instance.snapshot_id, why.get(s.id)) for s in found if s.state != "dropped"],

@@ -46,9 +46,8 @@ def remove(instance_id: str, snapshot_id: str, deps: Deps) -> None:
     """Give one snapshot up. Raises Conflict for one that is needed."""
     instance = deps.records.load(Instance, instance_id)
     all_of_it = deps.records.all(Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": instance_id})
-    needed = reasons(
-        replace(instance, retention=replace(instance.retention, last=1)), all_of_it, _busy(deps, instance_id)
-    )
+    rules = replace(instance.retention, last=1)
+    needed = reasons(rules, held_by(instance), all_of_it, _busy(deps, instance_id))
     why = needed.get(snapshot_id)
     if why is not None and not why.startswith("the newest of its"):
         raise errors.Conflict(f"snapshot {snapshot_id} stays: {why}")
