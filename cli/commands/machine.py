@@ -1,4 +1,4 @@
-"""exec, ssh, ssh-config, ssh-keys, cp: onto the machine an instance has now."""
+"""exec, wait-for, ssh, ssh-config, ssh-keys, cp: onto the machine an instance has now."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,24 @@ from cli.context import as_json, client, find
 from cli.render import Duration, Progress, out
 
 
+def waiting_for(path: str, command: Sequence[str]) -> list[str]:
+    """A command that begins once a path is there. A file is under its name only when it is whole, so that is all to ask."""
+    script = 'path=$1; shift; until [ -e "$path" ]; do sleep 0.2; done; exec "$@"'
+    return ["sh", "-c", script, "wait-for", path, *command]
+
+
+@click.command("wait-for")
+@click.argument("instance")
+@click.argument("path")
+@click.option("--timeout", type=Duration(), default="30m", show_default=True)
+@click.pass_context
+def wait_for(context: click.Context, instance: str, path: str, timeout: float) -> None:
+    """Wait until a file or folder is restored: `dumont wait-for mine models/base.gguf`."""
+    context.invoke(
+        exec_, instance=instance, command=("true",), cwd=None, env=(), timeout=timeout, take_stdin=False, after=path
+    )
+
+
 @click.command("exec", context_settings={"ignore_unknown_options": False})
 @click.argument("instance")
 @click.argument("command", nargs=-1, required=True)
@@ -25,13 +44,21 @@ from cli.render import Duration, Progress, out
 @click.option("--env", multiple=True, metavar="K=V")
 @click.option("--timeout", type=Duration(), default="10m", show_default=True)
 @click.option("-i", "--stdin", "take_stdin", is_flag=True, help="Send standard input along (at most 256 KiB).")
+@click.option("--after", metavar="PATH", help="Begin once PATH is there: a wake restores big files last.")
 def exec_(
-    instance: str, command: tuple[str, ...], cwd: str | None, env: tuple[str, ...], timeout: float, take_stdin: bool
+    instance: str,
+    command: tuple[str, ...],
+    cwd: str | None,
+    env: tuple[str, ...],
+    timeout: float,
+    take_stdin: bool,
+    after: str | None,
 ) -> None:
     """Run a command on an instance: `dumont exec mine -- nvidia-smi`. Exits with its exit code."""
     api = client()
     instance_id = find(api, instance)["id"]
-    body: dict[str, Any] = {"command": list(command), "cwd": cwd, "env": pairs(env, "--env"), "timeout_s": timeout}
+    words = waiting_for(after, command) if after else list(command)
+    body: dict[str, Any] = {"command": words, "cwd": cwd, "env": pairs(env, "--env"), "timeout_s": timeout}
     if take_stdin:
         body["stdin"] = sys.stdin.read()
     progress = Progress()

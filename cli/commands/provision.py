@@ -33,6 +33,7 @@ def pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
 @click.option("--port", type=int, multiple=True, help="A port to open.")
 @click.option("--workspace", multiple=True, help="A folder to keep; default /workspace.")
 @click.option("--exclude", multiple=True, help="What a snapshot leaves out, as in .gitignore.")
+@click.option("--hot", multiple=True, help="A pattern of big files that a wake brings back first.")
 @click.option("--setup", help="A shell command for a fresh machine.")
 @click.option("--setup-file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--idle-after", type=Duration(), default="3m", show_default=True, help="Hibernate after idling so long.")
@@ -75,6 +76,7 @@ def provision(**given: Any) -> None:
         "env": pairs(given["env"], "--env"),
         "ports": list(given["port"]),
         "excludes": list(given["exclude"]),
+        "hot": list(given["hot"]),
         "setup": setup,
         "idle_policy": {
             "enabled": not given["no_hibernate"],

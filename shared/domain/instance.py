@@ -120,6 +120,8 @@ class Spec:
     ports: tuple[int, ...] = ()
     workspace: tuple[str, ...] = ("/workspace",)
     excludes: tuple[str, ...] = ()
+    hot: tuple[str, ...] = ()
+    """Patterns of big files that a wake restores before it says `usable`."""
     setup: str | None = None
     """A shell command run on a fresh machine, and again after a wake elsewhere."""
 

@@ -97,6 +97,7 @@ def spec_of(body: wire.ProvisionRequest) -> Spec:
         ports=tuple(body.ports),
         workspace=tuple(body.workspace),
         excludes=tuple(body.excludes),
+        hot=tuple(body.hot),
         setup=body.setup,
     )
 
@@ -239,6 +240,7 @@ def edit(instance_id: str, body: wire.Patch, user_id: str, deps: Deps) -> Instan
             snapshot_every_s=instance.snapshot_every_s if body.snapshot_every_s is None else body.snapshot_every_s,
             on_loss=body.on_loss or instance.on_loss,
             idle_policy=IdlePolicy(**body.idle_policy.model_dump()) if body.idle_policy else instance.idle_policy,
+            spec=replace(instance.spec, hot=tuple(body.hot)) if body.hot is not None else instance.spec,
             retention=Rules(**body.retention.model_dump()) if body.retention else instance.retention,
             prune_at=tx.now if body.retention and instance.snapshot_id else instance.prune_at,
         )

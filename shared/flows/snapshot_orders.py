@@ -32,7 +32,7 @@ def restore_order(
             "snapshot_id": snapshot.id,
             "manifest_key": snapshot.manifest_key,
             "workspace": list(instance.spec.workspace),
-            "hot": [],
+            "hot": list(instance.spec.hot),
             "max_connections": 8,
             "exact": follow,
             "follow": follow,

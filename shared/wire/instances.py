@@ -14,6 +14,7 @@ from shared.wire.standby import FailoverView
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Path = Annotated[str, StringConstraints(pattern=r"^/[^\x00]*$", max_length=1000)]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256)]
+Pattern = Annotated[str, Field(min_length=1, max_length=500)]
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 Image = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][\w.\-/:@]*$", max_length=512)]
 
@@ -43,7 +44,9 @@ class ProvisionRequest(Body):
     env: dict[EnvName, Annotated[str, Field(max_length=4096)]] = Field(default_factory=dict, max_length=64)
     ports: list[Annotated[int, Field(ge=1, le=65535)]] = Field(default_factory=list, max_length=32)
     workspace: list[Path] = Field(default=["/workspace"], min_length=1, max_length=16)
-    excludes: list[Annotated[str, Field(min_length=1, max_length=500)]] = Field(default_factory=list, max_length=200)
+    excludes: list[Pattern] = Field(default_factory=list, max_length=200)
+    hot: list[Pattern] = Field(default_factory=list, max_length=200)
+    """Patterns of big files that a wake restores before it says `usable`: `models/base*` or `*.gguf`."""
     setup: str | None = Field(default=None, max_length=16_384)
     idle_policy: IdlePolicyBody = IdlePolicyBody()
     labels: dict[Annotated[str, Field(max_length=63)], Annotated[str, Field(max_length=200)]] = Field(
@@ -106,6 +109,7 @@ class Patch(Body):
     snapshot_every_s: float | None = Field(default=None, ge=0, le=86400)
     on_loss: Literal["wake", "hibernate"] | None = None
     retention: RetentionBody | None = None
+    hot: list[Pattern] | None = Field(default=None, max_length=200)
 
 
 class SnapshotPatch(Body):

@@ -468,3 +468,35 @@ def test_memory_stays_flat_however_big_the_file(bench: Bench) -> None:
 
     # The open pack, the queue and the uploaders hold one pack each.
     assert peak < 160 << 20
+
+
+def test_hot_files_are_there_before_it_says_usable(bench: Bench) -> None:
+    for name in ("models/base.gguf", "models/other.gguf", "data/big"):
+        (bench.tree / name).parent.mkdir(exist_ok=True)
+        (bench.tree / name).write_bytes(random.Random(len(name)).randbytes(3 << 20))
+    (bench.tree / "code.py").write_bytes(b"import this")
+    bench.save()
+    target = bench.folder / "target"
+    seen: list[set[str]] = []
+
+    def usable(done: int, total: int) -> None:
+        seen.append({str(p.relative_to(target)) for p in target.rglob("*") if p.is_file()})
+
+    restore(lambda _: str(target), KEY, bench.parent or "", bench.storage, bench.state, ["models/base*"], usable)
+
+    assert seen == [{"models/base.gguf", "code.py"}], "and nothing half of the others"
+    assert describe(target) == describe(bench.tree)
+
+
+def test_a_command_waits_for_its_file(tmp_path: Path) -> None:
+    import subprocess
+
+    from cli.commands.machine import waiting_for
+
+    odd = str(tmp_path / "it's $(here)")
+    waiting = subprocess.Popen(waiting_for(odd, ["cat", odd]), stdout=subprocess.PIPE)
+    time.sleep(0.3)
+    assert waiting.poll() is None
+    Path(odd + ".part").write_bytes(b"whole")
+    os.rename(odd + ".part", odd)
+    assert waiting.communicate(timeout=10)[0] == b"whole"

@@ -1144,6 +1144,7 @@ export type ProvisionRequest = {
   ports?: number[];
   workspace?: string[];
   excludes?: string[];
+  hot?: string[];
   setup?: string | null;
   idle_policy?: IdlePolicyBody;
   labels?: {
@@ -1174,6 +1175,7 @@ export type Patch = {
   snapshot_every_s?: number | null;
   on_loss?: ("wake" | "hibernate") | null;
   retention?: RetentionBody | null;
+  hot?: string[] | null;
 };
 export type EventView = {
   id: string;
