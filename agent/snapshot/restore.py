@@ -60,6 +60,7 @@ class _Restore:
         self._tasks: dict[int, tuple[Task, list[_Big], int]] = {}
         self._count = 0
         self._fresh: set[str] = set()
+        self._announced: set[str] = set()
         self.restored = Restored.empty()
         self.done_bytes = 0
         self.folders: list[tuple[str, Row]] = []
@@ -85,6 +86,7 @@ class _Restore:
                 known = folder
                 folder_place = self.path(folder)
             if row[0] == "d":
+                self._announce(folder)
                 self._folder(folder_place, row)
                 fresh = folder_place in self._fresh
                 continue
@@ -112,6 +114,13 @@ class _Restore:
                 self._special(path, row)
         self._fetch(small, [])
         return number
+
+    def _announce(self, folder: str) -> None:
+        """A folder lies in one that came before, so that no link of the manifest leads out of the workspace."""
+        parent, _, name = folder.rpartition("/")
+        if name and parent + ("/" if "/" not in parent else "") not in self._announced:
+            raise SnapshotError(f"the manifest names {folder!r} before what it lies in")
+        self._announced.add(folder)
 
     def _folder(self, path: str, row: Row) -> None:
         if os.path.islink(path) or (os.path.exists(path) and not os.path.isdir(path)):

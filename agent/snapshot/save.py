@@ -129,6 +129,7 @@ class _Save:
         self._carried = array("q", [-1]) * len(parent.frames) if parent else array("q")
         self._carried_packs: dict[int, int] = {}
         self._inodes: dict[tuple[int, int], str] = {}
+        self._dropped: set[str] = set()
         self._rows: deque[_Pending] = deque()
         self._again: list[_Pending] = []
         self._bundle: list[_Pending] = []
@@ -224,7 +225,7 @@ class _Save:
         return [self._carry(of) if isinstance(of, int) else [of[0], self._carry(of[1])] for of in chunks]
 
     def _big(self, pending: _Pending) -> None:
-        """A task for each chunk; all at once are kept, so that the file is whole when the last is done."""
+        """A task for each chunk."""
         found = pending.found
         assert found is not None
         pending.chunks = []
@@ -233,6 +234,8 @@ class _Save:
         except OSError as error:
             self._drop(pending, error.errno or errno.EIO)
             return
+        # Results come while tasks are handed over: it is not whole before the last was.
+        pending.open = 1
         for start, length in ranges:
             # Chunks lie where they would without holes, so that a hole that fills does not move the others.
             for at in range(start - start % CHUNK, start + length, CHUNK):
@@ -241,6 +244,7 @@ class _Save:
                 pending.chunks.append((first, None))
                 pending.open += 1
                 self._submit(("chunk", found.place, first, size), (pending, len(pending.chunks) - 1), size)
+        self._one_less(pending)
 
     def flush(self) -> None:
         """The small files at hand become one frame."""
@@ -315,13 +319,16 @@ class _Save:
             self.torn.append(found.place)
 
     def _chunk_done(self, pending: _Pending, index: int, id: bytes | int, frame: int) -> None:
-        pending.open -= 1
         if isinstance(id, int):
             pending.chunks[index] = (-id, None)
         else:
             pending.chunks[index] = (pending.chunks[index][0], id)
             if frame >= 0:
                 self._frame_of[id] = frame
+        self._one_less(pending)
+
+    def _one_less(self, pending: _Pending) -> None:
+        pending.open -= 1
         if pending.open == 0 and pending.row is not None:
             self._whole(pending)
 
@@ -359,15 +366,12 @@ class _Save:
         if error not in GONE:
             self.problems.append(f"{pending.found.place}: {os.strerror(error)}")
         pending.row, pending.open, pending.chunks = None, 0, []
+        self._dropped.add(pending.found.path)
         self._inodes.pop((pending.found.stat.st_dev, pending.found.stat.st_ino), None)
 
     def reread(self) -> None:
         while self._again:
-            pending = self._again.pop()
-            pending.open = 0
-            self._big(pending)
-            if not pending.open and pending.row is not None:
-                self._whole(pending)
+            self._big(self._again.pop())
 
     # The manifest -----------------------------------------------------------------------------------------------------
 
@@ -379,6 +383,9 @@ class _Save:
                 return
             self._rows.popleft()
             row = pending.row
+            if row is not None and row[0] == "h" and row[2] in self._dropped and pending.found is not None:
+                self.problems.append(f"{pending.found.place}: its first name could not be read")
+                row = None
             if row is None:
                 self.changed += 1
                 continue

@@ -470,6 +470,53 @@ def test_memory_stays_flat_however_big_the_file(bench: Bench) -> None:
     assert peak < 160 << 20
 
 
+def test_a_file_of_many_chunks_that_changes_once_is_read_again_as_a_whole(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, before = bench.tree / "big", random.Random(1).randbytes(18 << 20)
+    file.write_bytes(before)
+    after = random.Random(2).randbytes(22 << 20)
+    real, handed = saving.Lazy.submit, []
+
+    def submit(self: Any, task: Any, size: int) -> None:
+        real(self, task, 1 << 30)
+        handed.append(task)
+        # Each chunk is done before the next is handed over, and meanwhile the file becomes another.
+        self.drain()
+        if len(handed) == 2:
+            file.write_bytes(after)
+
+    monkeypatch.setattr(saving.Lazy, "submit", submit)
+    saved = bench.save()
+
+    assert saved["torn"] == [] and len(handed) > 6
+    assert (bench.restore() / "big").read_bytes() == after
+
+
+def test_a_link_that_leads_out_of_the_workspace_leads_nowhere(bench: Bench, tmp_path: Path) -> None:
+    """A host that had the key may have written any manifest."""
+    from agent.snapshot.manifest import Frames, Writer
+
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    writer = Writer(KEY, "m/evil")
+    for row in (
+        ["d", "0/", 0o755, 0, 0, 0],
+        ["l", "way", 0o777, 0, 0, 0, str(outside)],
+        ["d", "0/way/deep", 0o755, 0, 0, 0],
+        ["f", "planted", 0o644, 0, 0, 0, 0, 1, 1, -1, 0],
+    ):
+        writer.entry(row)
+    counts = {"files": 1, "directories": 2, "bytes": 0}
+    bench.storage.objects["m/evil"] = writer.finish(
+        Frames(), {}, snapshot_id="evil", created_ns=0, workspace=["/workspace"], packs=[], counts=counts
+    )
+
+    with pytest.raises(SnapshotError, match="before what it lies in"):
+        bench.restore(manifest="m/evil")
+    assert not list(outside.iterdir())
+
+
 def test_hot_files_are_there_before_it_says_usable(bench: Bench) -> None:
     for name in ("models/base.gguf", "models/other.gguf", "data/big"):
         (bench.tree / name).parent.mkdir(exist_ok=True)
