@@ -86,20 +86,8 @@ def _chunk(path: str, offset: int, data: memoryview) -> None:
         os.close(descriptor)
 
 
-def _small(
-    data: memoryview,
-    file: int,
-    path: str,
-    at: int,
-    size: int,
-    mode: int,
-    owner: int,
-    group: int,
-    mtime: int,
-    attributes: dict[str, str] | None,
-    fresh: bool,
-) -> tuple[int, int, int]:
-    return (file, *write(data[at : at + size], path, mode, owner, group, mtime, attributes, fresh))
+def _small(data: memoryview, file: int, path: str, at: int, size: int, *facts: Any) -> tuple[int, int, int]:
+    return (file, *write(data[at : at + size], path, *facts))
 
 
 def write(
