@@ -1,9 +1,9 @@
 """Old snapshots go: first they are marked, then their manifests and what no kept snapshot names are deleted, then the records.
 
-    mark -> delete manifests -> delete packs that no kept manifest names -> delete records
+    mark -> list packs -> read the records and heads of what stays -> delete manifests -> delete packs -> delete records
 
-A crash between any two is made good by the next pass. A pack is deleted only when the heads of all kept manifests were read,
-none names it, and no snapshot that may still be committed is writing its epoch.
+A crash between any two is made good by the next pass. A pack is deleted only when it was there before the records were read,
+the heads of all kept manifests were read and none names it, and no snapshot that may still be committed is writing its epoch.
 """
 
 from __future__ import annotations
@@ -84,6 +84,10 @@ def _busy(deps: Deps, instance_id: str) -> frozenset[str]:
 def prune(instance_id: str, deps: Deps) -> tuple[int, int]:
     """How many snapshots and objects went. Raises StorageError when storage does not answer: then nothing more is deleted."""
     _mark(instance_id, deps)
+    objects, prefix = deps.objects(), prefix_of(instance_id)
+    # Before the records: a pack in this list belongs to a snapshot that is on record by then, or was and is gone. Of what
+    # is written from here on nothing is deleted.
+    listed = list(objects.list(prefix + "p/"))
     instance = deps.records.load(Instance, instance_id)
     snapshots = deps.records.all(Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": instance_id})
     stay = [one for one in snapshots if one.state == "verified"]
@@ -91,7 +95,6 @@ def prune(instance_id: str, deps: Deps) -> tuple[int, int]:
     gone = [one for one in snapshots if one.state not in ("verified", "pending")]
     if instance.state is State.DESTROYED or not stay:
         return 0, 0
-    objects, prefix = deps.objects(), prefix_of(instance_id)
     named: dict[str, Snapshot] = {}
     data_key = keys.data_key(deps, instance_id)
     for one in sorted(stay, key=lambda s: s.created_at, reverse=True):
@@ -104,7 +107,7 @@ def prune(instance_id: str, deps: Deps) -> tuple[int, int]:
         objects.delete(prefix + one.manifest_key)
     removed, bytes_of = 0, defaultdict[str, int](int)
     owners = {one.epoch: one.id for one in stay}
-    for item in list(objects.list(prefix + "p/")):
+    for item in listed:
         pack = item.key.removeprefix(prefix)
         if pack in named:
             bytes_of[owners.get(_epoch(pack), named[pack].id)] += item.size

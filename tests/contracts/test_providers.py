@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 
 import httpx
@@ -378,5 +379,5 @@ def test_the_disk_of_an_offer_is_counted_in_gib() -> None:
 
     row = {"id": 1, "machine_id": 2, "host_id": 3, "gpu_name": "A", "num_gpus": 1, "gpu_ram": 24000, "dph_total": 0.3,
            "disk_space": 107.3741824}  # fmt: skip
-    offer = _offer_from(row)
+    offer = _offer_from(row, Decimal(0))
     assert offer is not None and offer.disk_gib == pytest.approx(100) and offer == replace(offer)

@@ -14,6 +14,7 @@ from shared.domain.snapshot import Snapshot, read_head
 from shared.flows import instances, keys, retention
 from shared.flows.retention import prune, sweep
 from shared.flows.snapshot_orders import prefix_of
+from shared.objects.memory import MemoryObjects
 from shared.queries import list_snapshots
 from shared.store.shapes import SNAPSHOTS_OF_INSTANCE
 from shared.wire.instances import ListSnapshotsQuery, Patch, RetentionBody
@@ -133,6 +134,33 @@ def test_pinned_pending_and_restored_snapshots_stay() -> None:
                       order.payload["snapshot_id"]: "pending"}  # fmt: skip
     taken = some.agent.take_snapshot()
     assert taken.state == "verified" and some.whole(taken), "what was being written was not touched"
+
+
+def test_a_snapshot_that_begins_while_old_ones_go_keeps_its_packs() -> None:
+    some = Kept(4)
+    some.rules(last=1)
+    begun: list[str] = []
+
+    class Busy(MemoryObjects):
+        """Between two of its calls a machine begins a snapshot and writes a pack."""
+
+        def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+            if not begun:
+                some.world.clock.step(seconds=3601)
+                some.agent.beat()
+                some.world.advance(some.id)
+                (order,) = some.agent.orders("snapshot")
+                snapshot = some.world.deps.records.load(Snapshot, order.payload["snapshot_id"])
+                begun.append(f"{prefix_of(some.id)}p/{snapshot.epoch}/0-{'0' * 16}")
+                self.put(begun[0], b"just written")
+            return super().get(key, start=start, length=length)
+
+    busy = Busy()
+    busy.objects = some.world.objects.objects
+    prune(some.id, replace(some.world.deps, objects=lambda: busy))
+
+    assert begun[0] in busy.objects
+    assert len(some.verified()) == 1 and some.whole(some.agent.take_snapshot())
 
 
 def test_one_that_is_needed_is_not_given_up_and_another_is() -> None:
