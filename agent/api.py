@@ -9,6 +9,8 @@ import ssl
 import threading
 import time
 import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 VERSION = "1"
@@ -27,42 +29,49 @@ class Unreachable(Exception):
     """No answer after all tries."""
 
 
-class Http:
+class Lines(threading.local):
     """One keep-alive connection per thread and host."""
 
     def __init__(self) -> None:
-        self._local = threading.local()
+        self._by_host: dict[tuple[str, str], http.client.HTTPConnection] = {}
+
+    @contextmanager
+    def to(self, url: str) -> Iterator[tuple[http.client.HTTPConnection, str]]:
+        """The connection to where a URL points, and what to ask of it. An exchange that breaks ends the connection."""
+        parts = urllib.parse.urlsplit(url)
+        place = (parts.scheme, parts.netloc)
+        line = self._by_host.get(place) or self._by_host.setdefault(place, _connection(parts))
+        try:
+            yield line, parts.path + ("?" + parts.query if parts.query else "")
+        except (OSError, http.client.HTTPException):
+            self._by_host.pop(place, None)
+            line.close()
+            raise
+
+
+def _connection(parts: urllib.parse.SplitResult) -> http.client.HTTPConnection:
+    """Not opened yet."""
+    host, port = parts.hostname or "", parts.port
+    if parts.scheme == "https":
+        return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=ssl.create_default_context())
+    return http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+
+
+class Http:
+    def __init__(self) -> None:
+        self._lines = Lines()
 
     def request(
         self, method: str, url: str, body: bytes | memoryview | None = None, headers: dict[str, str] | None = None
     ) -> tuple[int, bytes]:
         """Status and body. Raises OSError or http.client.HTTPException when the exchange broke."""
-        parts = urllib.parse.urlsplit(url)
-        connections: dict[tuple[str, str], http.client.HTTPConnection] = self._local.__dict__.setdefault("by_host", {})
-        place = (parts.scheme, parts.netloc)
-        connection = connections.get(place)
-        if connection is None:
-            connection = connections[place] = connect(parts)
-        target = parts.path + ("?" + parts.query if parts.query else "")
         sent = dict(headers or {})
         if body is not None:
             sent["Content-Length"] = str(len(body))
-        try:
-            connection.request(method, target, body=body, headers=sent)
-            response = connection.getresponse()
+        with self._lines.to(url) as (line, target):
+            line.request(method, target, body=body, headers=sent)
+            response = line.getresponse()
             return response.status, response.read()
-        except (OSError, http.client.HTTPException):
-            connections.pop(place, None)
-            connection.close()
-            raise
-
-
-def connect(parts: urllib.parse.SplitResult) -> http.client.HTTPConnection:
-    """A connection to where a URL points, not opened yet."""
-    host, port = parts.hostname or "", parts.port
-    if parts.scheme == "https":
-        return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=ssl.create_default_context())
-    return http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
 
 
 class Api:

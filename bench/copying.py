@@ -59,7 +59,7 @@ def restore(url: str, folder: Path) -> None:
             path.touch()
         places.append((at, size, str(path)))
         at += size
-    starts = {n: [] for n in range(-(-total // PIECE))}  # type: dict[int, list[tuple[int, int, str]]]
+    starts: dict[int, list[tuple[int, int, str]]] = {n: [] for n in range(-(-total // PIECE))}
     for place in places:
         for number in range(place[0] // PIECE, -(-(place[0] + place[1]) // PIECE)):
             starts[number].append(place)

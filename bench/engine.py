@@ -66,7 +66,10 @@ def main() -> None:
             done[part] = len(done[part])
     else:
         marks: list[float] = []
-        usable = lambda *_: marks.append(time.monotonic() - started)  # noqa: E731
+
+        def usable(done: int, total: int) -> None:
+            marks.append(time.monotonic() - started)
+
         total = restore(lambda _: str(given.folder), KEY, f"m/{given.snapshot}", store, given.state, given.hot, usable)
         done = {"bytes": total, "usable_s": marks[0]}
     sys.stdout.write(json.dumps({**done, "seconds": time.monotonic() - started}) + "\n")

@@ -142,6 +142,7 @@ class Simulator:
     provider: Provider
     gpu: str
     reported: str
+    sold: list[str] = field(default_factory=list)
 
     def join(self, world: World) -> Awkward:
         return Awkward(self.provider, world)
@@ -161,13 +162,12 @@ class Simulator:
 
     def sell(self, offer: Offer) -> None:
         self.simulated.control("POST", f"/hosts/{offer.machine_id}/sell-out?provider={self.provider.name}")
-        self._sold = [*getattr(self, "_sold", []), offer.machine_id]
+        self.sold.append(offer.machine_id)
 
     def heal(self) -> None:
         self.simulated.control("DELETE", "/faults")
-        for host in getattr(self, "_sold", []):
-            self.simulated.control("POST", f"/hosts/{host}/restock?provider={self.provider.name}")
-        self._sold = []
+        while self.sold:
+            self.simulated.control("POST", f"/hosts/{self.sold.pop()}/restock?provider={self.provider.name}")
 
 
 Market = Memory | Simulator

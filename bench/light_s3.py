@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 import urllib.parse
+from collections.abc import Iterator
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -127,7 +128,7 @@ class Line:
 
     # Bodies -----------------------------------------------------------------------------------------------------------
 
-    def _pieces(self, count: int):  # type: ignore[no-untyped-def]
+    def _pieces(self, count: int) -> Iterator[memoryview]:
         """Views of the next `count` bytes of the connection, without copying them."""
         while count:
             if self._buffer:

@@ -164,7 +164,8 @@ class Control:
         assert machine is not None
         if act == "kill":
             if isinstance(one, Rented):
-                await asyncio.to_thread(self._vast.kill_host, one)
+                # On the loop: subscribers are told from there.
+                self._vast.kill_host(one)
             else:
                 await asyncio.to_thread(machine.stop)
                 one.status = "error"

@@ -218,13 +218,16 @@ class Vast:
 
     def _halt(self, rented: Rented, status: str) -> None:
         """Its processes end and its GPU is no longer billed; its disk is."""
+        self._unbill(rented)
+        if rented.machine:
+            rented.machine.stop()
+        rented.status = status
+
+    def _unbill(self, rented: Rented) -> None:
         rented.bill(time.time())
         rented.running_since = None
         if rented.boot:
             rented.boot.cancel()
-        if rented.machine:
-            rented.machine.stop()
-        rented.status = status
 
     def stop(self, rented: Rented) -> None:
         self._halt(rented, "exited")
@@ -279,10 +282,7 @@ class Vast:
         rented.boot = asyncio.create_task(self._boot(rented, RESUME))
 
     async def destroy(self, rented: Rented) -> None:
-        rented.bill(time.time())
-        rented.running_since = None
-        if rented.boot:
-            rented.boot.cancel()
+        self._unbill(rented)
         if rented.machine:
             await asyncio.to_thread(rented.machine.remove)
         await asyncio.sleep(self.scenario.destroy_s)

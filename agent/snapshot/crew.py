@@ -37,6 +37,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def enough_threads(processes: int = 1) -> int:
+    """In each process: one more than its share of the cores, as one of them waits for the network; four are plenty."""
+    return min(4, -(-cores() // processes) + 1)
+
+
 class Crew(Protocol):
     def submit(self, task: Task) -> None:
         """Hand over a task; blocks, handling results, while there is too much to do."""
@@ -64,8 +69,9 @@ class Work(Protocol):
 class Threads:
     """`done` is called with each result, by the thread that submits."""
 
-    def __init__(self, work: Work, done: Callable[[Task], None], count: int = 2) -> None:
+    def __init__(self, work: Work, done: Callable[[Task], None]) -> None:
         self._work, self._done = work, done
+        count = enough_threads()
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[Task | BaseException] = queue.SimpleQueue()
         self._open = 0
@@ -153,7 +159,7 @@ class Processes:
         self._calls, self._done = calls, done
         # Two processes are enough to feed many cores, as crypto, hashing and input release the lock; each has its buffers.
         count = count or min(2, cores())
-        threads = threads or max(1, min(4, -(-cores() // count)) + 1)
+        threads = threads or enough_threads(count)
         self._limit = threads * IN_FLIGHT
         self._selector = selectors.DefaultSelector()
         self._members: list[_Member] = []

@@ -139,14 +139,11 @@ class Reader:
         self.counts: dict[str, int] = dict(fields["counts"])
         self._sealer = Sealer(key, salted(name, salt_of(prefix)))
         self._sections: list[tuple[str, int, int, int, int, int]] = []
-        for number, (kind, size, codec, raw_length, rows) in enumerate(fields["sections"], 1):
+        for number, (kind, size, codec, raw_length, _) in enumerate(fields["sections"], 1):
             self._sections.append((kind, number, length, size, codec, raw_length))
             length += size
-            if kind == "entries":
-                self.rows = getattr(self, "rows", 0) + int(rows)
-
-    rows: int = 0
-    """How many entries there are."""
+        self.rows = sum(int(section[4]) for section in fields["sections"] if section[0] == "entries")
+        """How many entries there are."""
 
     def _of(self, kind: str) -> Iterator[list[Any]]:
         for named, number, offset, size, codec, raw_length in self._sections:

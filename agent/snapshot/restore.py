@@ -11,12 +11,13 @@ from __future__ import annotations
 import base64
 import fnmatch
 import os
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from agent.snapshot.crew import Crew, Lazy, Processes, Task, Threads, cores
+from agent.snapshot.crew import Crew, Lazy, Processes, Task, Threads
 from agent.snapshot.errors import SnapshotError
 from agent.snapshot.manifest import Reader, Row, chunks_of, path_of
 from agent.snapshot.restored import Restored
@@ -80,7 +81,7 @@ class _Restore:
         """Begin with a section's entries; the number of its last regular file."""
         small: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
         known = ""
-        folder_place, fresh = "", False
+        folder_place = ""
         for folder, row in entries:
             if folder != known or row[0] == "d":
                 known = folder
@@ -88,7 +89,6 @@ class _Restore:
             if row[0] == "d":
                 self._announce(folder)
                 self._folder(folder_place, row)
-                fresh = folder_place in self._fresh
                 continue
             fresh = folder_place in self._fresh
             name = row[1]
@@ -201,8 +201,8 @@ class _Restore:
     def _make_crew(self, large: bool) -> Crew:
         if large and self._transport.plain_addresses:
             job = {"kind": "restore", "key": base64.b64encode(self._key).decode()}
-            return Processes(job, {}, self._done, threads=min(4, cores() + 1))
-        return Threads(Writer(self._key, self._read), self._done, min(4, cores() + 1))
+            return Processes(job, {}, self._done)
+        return Threads(Writer(self._key, self._read), self._done)
 
     def _read(self, pack: str, url: str, offset: int, room: memoryview) -> None:
         if self._transport.plain_addresses:
@@ -281,7 +281,7 @@ class _Restore:
         os.link(first, path)
 
     def remove_others(self) -> None:
-        """Whatever the workspace has and the snapshot has not."""
+        """Whatever the workspace has and the snapshot has not. The entries are read again: names of all would be much memory."""
         folders = {path for path, _ in self.folders}
         group: set[str] = set()
         place: str | None = None
@@ -292,7 +292,7 @@ class _Restore:
             for entry in os.scandir(place):
                 if entry.is_dir(follow_symlinks=False):
                     if entry.path not in folders:
-                        _remove(entry.path)
+                        shutil.rmtree(entry.path)
                 elif entry.name not in group:
                     os.unlink(entry.path)
 
@@ -311,12 +311,6 @@ class _Restore:
                 set_xattr(path, name, value)
             os.chmod(path, row[2])
             os.utime(path, ns=(row[5], row[5]))
-
-
-def _remove(folder: str) -> None:
-    import shutil
-
-    shutil.rmtree(folder)
 
 
 def restore(

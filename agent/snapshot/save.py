@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from agent.snapshot.crew import Crew, Lazy, Packing, Processes, Task, Threads, cores
+from agent.snapshot.crew import Crew, Lazy, Packing, Processes, Task, Threads
 from agent.snapshot.errors import SnapshotError
 from agent.snapshot.manifest import CHUNK, Frames, Reader, Row, Writer
 from agent.snapshot.pack import Packer, id_key
@@ -59,6 +59,8 @@ class _Parent:
         self.reader = reader
         self.frames = reader.frames()
         self.ids = reader.ids()
+        self.problem: str | None = None
+        """Why the rest of it could not be read."""
         self._folders = self._grouped(restored)
         self._ahead = self._next()
 
@@ -69,8 +71,6 @@ class _Parent:
             # What cannot be read of it is saved anew.
             self.problem = str(error)
             return None
-
-    problem: str | None = None
 
     def _grouped(self, restored: Restored) -> Iterator[tuple[str, Row, dict[str, Row]]]:
         """Each folder with its entries by name; inodes and change times as a restore on this machine left them."""
@@ -274,7 +274,7 @@ class _Save:
             return Processes(job, calls, self._done, **few)
         packer = Packer(self._key, self._address, self._transport.put, self._closed)
         work = Packing(packer, FileReader(packer, id_key(self._key), self._claim))
-        return Threads(work, self._done, min(4, cores() + 1))
+        return Threads(work, self._done)
 
     def _address(self) -> tuple[int, str, str]:
         name, url = self._transport.new_pack()

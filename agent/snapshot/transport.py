@@ -10,7 +10,7 @@ import urllib.parse
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from agent.api import Api, connect
+from agent.api import Api, Lines
 from agent.snapshot.errors import SnapshotError
 
 TRIES = 6
@@ -22,14 +22,7 @@ class Stale(SnapshotError):
     """Storage does not accept an address any more: it may have expired."""
 
 
-class _Lines(threading.local):
-    """One keep-alive connection per thread and host."""
-
-    def __init__(self) -> None:
-        self.by_host: dict[tuple[str, str], http.client.HTTPConnection] = {}
-
-
-_lines = _Lines()
+_lines = Lines()
 
 
 def put(url: str, body: bytes | bytearray | memoryview) -> None:
@@ -80,25 +73,21 @@ def _judge(status: int, body: bytes, good: tuple[int, ...]) -> None:
 
 
 def _repeat(what: str, url: str, act: Callable[[http.client.HTTPConnection, str], T]) -> T:
-    parts = urllib.parse.urlsplit(url)
-    place = (parts.scheme, parts.netloc)
-    target = parts.path + ("?" + parts.query if parts.query else "")
+    path = urllib.parse.urlsplit(url).path
     problem = ""
     for attempt in range(TRIES):
-        line = _lines.by_host.get(place) or _lines.by_host.setdefault(place, connect(parts))
         try:
-            return act(line, target)
+            with _lines.to(url) as (line, target):
+                return act(line, target)
         except _Answer as answer:
             problem = str(answer)
         except (OSError, http.client.HTTPException) as error:
             problem = f"{type(error).__name__}: {error}"
-            _lines.by_host.pop(place, None)
-            line.close()
         except SnapshotError as error:
-            raise type(error)(f"{what} of {parts.path}: {error}") from error
+            raise type(error)(f"{what} of {path}: {error}") from error
         if attempt < TRIES - 1:
             time.sleep(random.uniform(0.05, 0.2 * 2**attempt))
-    raise SnapshotError(f"{what} of {parts.path}: {problem}")
+    raise SnapshotError(f"{what} of {path}: {problem}")
 
 
 class Transport:

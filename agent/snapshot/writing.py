@@ -11,6 +11,7 @@ A file appears under its name only when it is whole. In a fresh folder, where no
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections.abc import Callable
@@ -125,13 +126,8 @@ def part_of(path: str) -> str:
     """The name of a file that is not whole; the same at each try, so that none is left behind."""
     folder, _, name = path.rpartition("/")
     # Long names leave no room for the ending, and short ones must not meet.
-    return f"{folder}/.{name[:40]}.{hash_of(name)}{PART}"
-
-
-def hash_of(name: str) -> str:
-    import hashlib
-
-    return hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+    mark = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+    return f"{folder}/.{name[:40]}.{mark}{PART}"
 
 
 def replace(part: str, path: str) -> None:

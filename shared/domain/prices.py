@@ -7,7 +7,7 @@ smallest minimum and the mean count; so a day is one small document per GPU and 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -76,23 +76,23 @@ def sampled(day: PriceDay, at: datetime, provider: str, region: str, prices: Ite
         p90=quantile(ordered, 0.9),
     )
     same = next((h for h in day.hours if (h.hour, h.provider, h.region) == (new.hour, provider, region)), None)
-    merged = merge([same, new], new.hour) if same else new
+    merged = merge([same, new]) if same else new
     others = tuple(h for h in day.hours if h is not same)
     return replace(day, hours=tuple(sorted((*others, merged), key=lambda h: (h.hour, h.provider, h.region))))
 
 
-def merge(parts: Sequence[Hour], hour: int) -> Hour:
-    """Several rows as one: means weighted by their samples."""
-    total = sum(p.samples for p in parts)
+def _mean(rows: Sequence[Hour], weights: Sequence[float]) -> Callable[[str], float]:
+    """A field's mean over rows, weighted."""
+    total = sum(weights)
+    return lambda name: sum(float(getattr(row, name)) * w for row, w in zip(rows, weights, strict=True)) / total
 
-    def mean(name: str) -> float:
-        return sum(float(getattr(p, name)) * p.samples for p in parts) / total
 
-    return Hour(
-        hour=hour,
-        provider=parts[0].provider,
-        region=parts[0].region,
-        samples=total,
+def merge(parts: Sequence[Hour]) -> Hour:
+    """Several rows of one hour, provider and region as one: means weighted by their samples."""
+    mean = _mean(parts, [p.samples for p in parts])
+    return replace(
+        parts[0],
+        samples=sum(p.samples for p in parts),
         offers=mean("offers"),
         low=min(p.low for p in parts),
         p10=mean("p10"),
@@ -126,11 +126,7 @@ def points(days: Iterable[PriceDay], since: datetime, providers: frozenset[str],
 
 
 def _point(at: datetime, rows: list[Hour]) -> Point:
-    weight = sum(r.offers * r.samples for r in rows)
-
-    def mean(name: str) -> float:
-        return sum(float(getattr(r, name)) * r.offers * r.samples for r in rows) / weight
-
+    mean = _mean(rows, [r.offers * r.samples for r in rows])
     hours = len({r.hour for r in rows})
     return Point(
         at=at,

@@ -26,7 +26,7 @@ def show(query: wire.MarketQuery, user_id: str, deps: Deps) -> wire.MarketView:
     gpu = normal_gpu(query.gpu_name)
     since = now - timedelta(days=days)
     ids = [day_id(gpu, query.interruptible, now - timedelta(days=n)) for n in range(days, -1, -1)]
-    known = [codec.decode(PriceDay, d.data) for d in deps.store.get_many("prices", ids) if d]
+    known = _days(ids, deps)
     providers = frozenset({query.provider}) if query.provider else frozenset()
     hourly = prices.points(known, since, providers, 1)
     found = prices.trend(hourly)
@@ -58,6 +58,10 @@ def show(query: wire.MarketQuery, user_id: str, deps: Deps) -> wire.MarketView:
     )
 
 
+def _days(ids: list[str], deps: Deps) -> list[PriceDay]:
+    return [codec.decode(PriceDay, d.data) for d in deps.store.get_many("prices", ids) if d]
+
+
 def _view(point: Point) -> wire.PointView:
     return wire.PointView(
         at=point.at,
@@ -85,8 +89,7 @@ def _bid_view(one: BidFigure) -> wire.BidView:
 def _on_demand(gpu: str, now: datetime, deps: Deps) -> float | None:
     """The lowest price on demand in the newest hour of today or yesterday that was sampled."""
     ids = [day_id(gpu, False, now - timedelta(days=n)) for n in (1, 0)]
-    known = [codec.decode(PriceDay, d.data) for d in deps.store.get_many("prices", ids) if d]
-    hourly = prices.points(known, now - timedelta(days=1), frozenset(), 1)
+    hourly = prices.points(_days(ids, deps), now - timedelta(days=1), frozenset(), 1)
     return hourly[-1].low if hourly else None
 
 

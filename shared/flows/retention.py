@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 
 from shared import errors
 from shared.deps import Deps
@@ -22,13 +23,11 @@ from shared.domain.snapshot import PREFIX, Snapshot, head_length, read_head
 from shared.flows import keys
 from shared.flows.snapshot_orders import prefix_of
 from shared.store.records import Transaction
-from shared.store.shapes import ORDERS_PENDING, PRUNABLE_INSTANCES, SNAPSHOTS_OF_INSTANCE
-from shared.wire.base import Report
+from shared.store.shapes import ORDERS_PENDING, SNAPSHOTS_OF_INSTANCE
 
 AFTER = timedelta(hours=1)
 """From a new snapshot until the old ones are looked at."""
 AGAIN = timedelta(days=1)
-BATCH = 20
 
 
 def change(instance_id: str, snapshot_id: str, pinned: bool, deps: Deps) -> Snapshot:
@@ -83,7 +82,8 @@ def _busy(deps: Deps, instance_id: str) -> frozenset[str]:
 
 def prune(instance_id: str, deps: Deps) -> tuple[int, int]:
     """How many snapshots and objects went. Raises StorageError when storage does not answer: then nothing more is deleted."""
-    _mark(instance_id, deps)
+    begun = deps.records.load(Instance, instance_id)
+    _mark(begun, deps)
     objects, prefix = deps.objects(), prefix_of(instance_id)
     # Before the records: a pack in this list belongs to a snapshot that is on record by then, or was and is gone. Of what
     # is written from here on nothing is deleted.
@@ -94,6 +94,7 @@ def prune(instance_id: str, deps: Deps) -> tuple[int, int]:
     writing = {one.epoch for one in snapshots if one.state == "pending"}
     gone = [one for one in snapshots if one.state not in ("verified", "pending")]
     if instance.state is State.DESTROYED or not stay:
+        look_again(instance_id, begun.prune_at, None, deps)
         return 0, 0
     named: dict[str, Snapshot] = {}
     data_key = keys.data_key(deps, instance_id)
@@ -114,7 +115,8 @@ def prune(instance_id: str, deps: Deps) -> tuple[int, int]:
         elif _epoch(pack) not in writing:
             objects.delete(item.key)
             removed += 1
-    _settle(instance_id, gone, stay, bytes_of, deps)
+    _settle(instance, gone, stay, bytes_of, deps)
+    look_again(instance_id, begun.prune_at, AGAIN if len(stay) > 1 else None, deps)
     return len(gone), removed
 
 
@@ -122,15 +124,14 @@ def _epoch(pack: str) -> str:
     return pack.split("/")[1]
 
 
-def _mark(instance_id: str, deps: Deps) -> None:
+def _mark(instance: Instance, deps: Deps) -> None:
     """What goes can be neither restored nor committed from here on."""
     now = deps.clock.now()
-    snapshots = deps.records.all(Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": instance_id})
-    instance = deps.records.load(Instance, instance_id)
-    stay = reasons(instance.retention, held_by(instance), snapshots, _busy(deps, instance_id))
+    snapshots = deps.records.all(Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": instance.id})
+    stay = reasons(instance.retention, held_by(instance), snapshots, _busy(deps, instance.id))
 
     def drop(tx: Transaction, one: Snapshot) -> None:
-        fresh, held = tx.load(Snapshot, one.id), held_by(tx.load(Instance, instance_id))
+        fresh, held = tx.load(Snapshot, one.id), held_by(tx.load(Instance, instance.id))
         if fresh.pinned or fresh.state != one.state or fresh.id in held:
             return
         tx.save(replace(fresh, state="dropped"))
@@ -138,13 +139,15 @@ def _mark(instance_id: str, deps: Deps) -> None:
     for one in snapshots:
         dead = one.state == "pending" and now - one.created_at > DEAD_AFTER
         if dead or (one.state == "verified" and one.id not in stay):
-            deps.records.transact(lambda tx, one=one: drop(tx, one))  # type: ignore[misc]
+            deps.records.transact(partial(drop, one=one))
 
 
 def _settle(
-    instance_id: str, gone: Sequence[Snapshot], stay: Sequence[Snapshot], bytes_of: dict[str, int], deps: Deps
+    instance: Instance, gone: Sequence[Snapshot], stay: Sequence[Snapshot], bytes_of: dict[str, int], deps: Deps
 ) -> None:
     """Records go last; what is left is accounted to those that stay."""
+    if not gone:
+        return
 
     def forget(tx: Transaction, id: str) -> None:
         if tx.find(Snapshot, id) is not None:
@@ -154,40 +157,20 @@ def _settle(
         fresh = tx.load(Snapshot, id)
         tx.save(replace(fresh, stored_bytes=bytes_of[id] + fresh.manifest_size))
 
-    def done(tx: Transaction) -> None:
-        instance = tx.load(Instance, instance_id)
-        tx.save(replace(instance, prune_at=tx.now + AGAIN if len(stay) > 1 else None))
-        if gone:
-            tx.event(instance, "pruned", f"{len(gone)} old snapshots are gone, {len(stay)} stay")
-
     for one in gone:
-        deps.records.transact(lambda tx, id=one.id: forget(tx, id))  # type: ignore[misc]
-    if gone:
-        for one in stay:
-            deps.records.transact(lambda tx, id=one.id: account(tx, id))  # type: ignore[misc]
-    deps.records.transact(done)
+        deps.records.transact(partial(forget, id=one.id))
+    for one in stay:
+        deps.records.transact(partial(account, id=one.id))
+    message = f"{len(gone)} old snapshots are gone, {len(stay)} stay"
+    deps.records.transact(lambda tx: tx.event(instance, "pruned", message))
 
 
-def sweep(deps: Deps) -> Report:
-    """Prune where it is due."""
-    due, _ = deps.records.query(Instance, PRUNABLE_INSTANCES, upto=deps.clock.now(), limit=BATCH)
-    changed = failed = 0
-    notes: list[str] = []
-    for instance in due:
-        try:
-            changed += prune(instance.id, deps)[0]
-            if instance.state is State.DESTROYED:
-                deps.records.transact(lambda tx, id=instance.id: _never(tx, id))  # type: ignore[misc]
-        except errors.Error as error:
-            failed += 1
-            notes.append(f"{instance.id}: {error.message}")
-            deps.records.transact(lambda tx, id=instance.id: _later(tx, id))  # type: ignore[misc]
-    return Report(name="retention", looked_at=len(due), changed=changed, failed=failed, notes=notes[:20])
+def look_again(instance_id: str, due: datetime | None, after: timedelta | None, deps: Deps) -> None:
+    """When the old ones are looked at next, unless somebody has said otherwise since it was `due`."""
 
+    def apply(tx: Transaction) -> None:
+        instance = tx.load(Instance, instance_id)
+        if instance.prune_at == due:
+            tx.save(replace(instance, prune_at=tx.now + after if after is not None else None))
 
-def _never(tx: Transaction, instance_id: str) -> None:
-    tx.save(replace(tx.load(Instance, instance_id), prune_at=None))
-
-
-def _later(tx: Transaction, instance_id: str) -> None:
-    tx.save(replace(tx.load(Instance, instance_id), prune_at=tx.now + AFTER))
+    deps.records.transact(apply)

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from shared import errors
 from shared.deps import Deps
-from shared.flows.retention import sweep as retention
 from shared.sweeps.budgets import budgets
 from shared.sweeps.machines import machines
 from shared.sweeps.models import models
 from shared.sweeps.pool import pool
 from shared.sweeps.records import records, reservations
+from shared.sweeps.retention import retention
 from shared.wire.base import Report
 
 SWEEPS: tuple[Callable[[Deps], Report], ...] = (machines, models, budgets, reservations, pool, retention, records)

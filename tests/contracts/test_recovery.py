@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,14 @@ from tests.support.s3_server import S3Server
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 
+Tool = Callable[..., tuple[int, str, str]]
+"""Exit code, output and complaints of the standalone tool."""
+
 
 @pytest.fixture
-def tool(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
+def tool(
+    s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Tool:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
     key = tmp_path / "key"
@@ -49,7 +55,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file() and not p.is_symlink()}
 
 
-def test_save_change_list_compare_verify_and_restore(tool, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_save_change_list_compare_verify_and_restore(tool: Tool, tmp_path: Path) -> None:
     folder = tmp_path / "work"
     made = a_tree(folder)
     assert tool("save", str(folder))[0] == 0
@@ -72,7 +78,7 @@ def test_save_change_list_compare_verify_and_restore(tool, tmp_path: Path) -> No
     assert contents(tmp_path / "newest/workspace") == contents(folder)
 
 
-def test_single_files_come_out_without_the_rest(tool, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_single_files_come_out_without_the_rest(tool: Tool, tmp_path: Path) -> None:
     made = a_tree(tmp_path / "work")
     tool("save", str(tmp_path / "work"))
     assert tool("extract", "--path", "src/file-1*.py", "--to", str(tmp_path / "out"))[0] == 0
@@ -81,7 +87,7 @@ def test_single_files_come_out_without_the_rest(tool, tmp_path: Path) -> None:  
     assert code == 1 and "nothing" in complaint
 
 
-def test_damage_is_found_and_named(tool, s3_server: S3Server, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_damage_is_found_and_named(tool: Tool, s3_server: S3Server, tmp_path: Path) -> None:
     a_tree(tmp_path / "work")
     tool("save", str(tmp_path / "work"))
     objects = s3_server.objects()
@@ -94,7 +100,7 @@ def test_damage_is_found_and_named(tool, s3_server: S3Server, tmp_path: Path) ->
     assert code == 1 and pack.split("/p/")[1] in said
 
 
-def test_wrong_keys_and_places_are_told_plainly(tool, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_wrong_keys_and_places_are_told_plainly(tool: Tool, tmp_path: Path) -> None:
     code, _, complaint = tool("restore")
     assert code == 1 and "no snapshot here" in complaint
     a_tree(tmp_path / "work")
@@ -124,7 +130,9 @@ def a_large_tree(folder: Path) -> None:
         (folder / f"small-{number}").write_bytes(dice.randbytes(dice.randint(0, 3000)))
 
 
-def test_a_large_workspace_goes_through_processes_and_comes_back(tool, s3_server: S3Server, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_large_workspace_goes_through_processes_and_comes_back(
+    tool: Tool, s3_server: S3Server, tmp_path: Path
+) -> None:
     a_large_tree(tmp_path / "work")
     code, _, complaint = tool("save", str(tmp_path / "work"))
     assert code == 0, complaint
@@ -137,8 +145,8 @@ def test_a_large_workspace_goes_through_processes_and_comes_back(tool, s3_server
 
 
 def test_a_worker_that_dies_commits_nothing(
-    tool, s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # type: ignore[no-untyped-def]
+    tool: Tool, s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from agent.snapshot.crew import Processes
 
     a_large_tree(tmp_path / "work")

@@ -136,8 +136,12 @@ def test_many_at_once(simulated: Simulated) -> None:
 def test_logs_and_commands_answer_with_an_address(simulated: Simulated) -> None:
     id = rent(simulated, offers(simulated)[0], onstart="echo hello; echo world; touch kept; sleep 60")
     until(lambda: running(simulated, id))
-    asked = lambda: call(simulated, "PUT", f"/instances/request_logs/{id}/", {"filter": "wor"})  # noqa: E731
-    assert until(lambda: httpx.get(asked()["result_url"]).text.strip() or None) == "world"
+
+    def said() -> str:
+        asked = call(simulated, "PUT", f"/instances/request_logs/{id}/", {"filter": "wor"})
+        return httpx.get(asked["result_url"]).text.strip()
+
+    assert until(said) == "world"
     done = call(simulated, "PUT", f"/instances/command/{id}/", {"command": "ls"})
     assert httpx.get(done["result_url"]).text == "kept\n"
     assert call(simulated, "PUT", f"/instances/command/{id}/", {"command": "cat kept"})["error"] == "invalid_args"
@@ -210,6 +214,20 @@ def test_events_are_posted_signed_and_again_until_taken(simulated: Simulated) ->
     assert seen == {"instance_started": ["1", "2"], "outbid": ["1", "2"]}
     refused = call(simulated, "POST", "/webhooks/", {"webhook_url": "http://example.com/", "event_types": events})
     assert refused["error"] == "invalid_args"
+    call(simulated, "DELETE", f"/webhooks/{made['id']}/")
+
+
+def test_the_end_of_a_host_is_told_too(simulated: Simulated) -> None:
+    listener = Listener()
+    body = {"webhook_url": listener.url, "event_types": ["client:instance_offline"]}
+    made = call(simulated, "POST", "/webhooks/", body)["webhook"]
+    id = rent(simulated, offers(simulated)[0])
+    until(lambda: running(simulated, id))
+    simulated.control("POST", f"/machines/{id}/kill")
+    assert show(simulated, id)["actual_status"] == "offline"
+    until(lambda: listener.got)
+    listener.server.shutdown()
+    assert json.loads(listener.got[0][1])["notif_type"] == "instance_offline"
     call(simulated, "DELETE", f"/webhooks/{made['id']}/")
 
 

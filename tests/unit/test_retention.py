@@ -12,11 +12,12 @@ from shared.domain.instance import Instance
 from shared.domain.retention import Candidate, Rules, kept
 from shared.domain.snapshot import Snapshot, read_head
 from shared.flows import instances, keys, retention
-from shared.flows.retention import prune, sweep
+from shared.flows.retention import prune
 from shared.flows.snapshot_orders import prefix_of
 from shared.objects.memory import MemoryObjects
 from shared.queries import list_snapshots
 from shared.store.shapes import SNAPSHOTS_OF_INSTANCE
+from shared.sweeps.retention import retention as sweep
 from shared.wire.instances import ListSnapshotsQuery, Patch, RetentionBody
 from tests.support.crashing import Crash, CrashingObjects, Fuse
 from tests.support.world import FakeAgent, World, crash_deps
@@ -234,3 +235,27 @@ def test_a_snapshot_that_was_never_committed_is_dead_one_day() -> None:
     with pytest.raises((errors.Conflict, errors.NotFound)):
         some.agent.take_snapshot()
     assert order.payload["snapshot_id"] not in [one.id for one in some.snapshots()]
+
+
+def test_an_instance_with_nothing_whole_is_not_looked_at_for_ever() -> None:
+    some = Kept(0)
+    some.world.clock.step(seconds=3601)
+    some.agent.beat()
+    some.world.advance(some.id)
+    some.agent.take_snapshot(damage=True)
+    assert some.world.instance(some.id).prune_at is not None
+    some.world.clock.step(hours=2)
+
+    assert sweep(some.world.deps).looked_at == 1
+    assert sweep(some.world.deps).looked_at == 0
+
+
+def test_one_given_up_while_old_ones_go_is_looked_at_at_once() -> None:
+    some = Kept(3)
+    due = some.world.instance(some.id).prune_at
+    some.world.clock.step(seconds=5)
+    retention.remove(some.id, some.verified()[1].id, some.world.deps)
+
+    retention.look_again(some.id, due, retention.AGAIN, some.world.deps)
+
+    assert some.world.instance(some.id).prune_at == some.world.clock.now()
