@@ -65,14 +65,18 @@ def _providers(settings: Settings, store: Store) -> Mapping[str, Provider]:
 
     made: dict[str, Provider] = {}
 
-    def add(provider: Provider, account: str) -> None:
-        made[provider.name] = Paced(provider, store, SystemClock(), account=account, scale=settings.pace_scale)
+    def add(provider: Provider, account: str, searches_a_day: int | None = None) -> None:
+        # A clock that runs faster has shorter days.
+        quota = round(searches_a_day / settings.pace_scale) if searches_a_day and settings.pace_scale else None
+        made[provider.name] = Paced(
+            provider, store, SystemClock(), account=account, scale=settings.pace_scale, searches_a_day=quota
+        )
 
     if settings.vast_api_key is not None:
         from shared.providers import vast
 
         key = settings.vast_api_key.get_secret_value()
-        add(vast.connect(settings.vast_url, key), key)
+        add(vast.connect(settings.vast_url, key), key, settings.vast_searches_a_day)
     if settings.tensordock_token is not None:
         from shared.providers import tensordock
 

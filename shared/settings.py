@@ -41,6 +41,8 @@ class Settings(BaseSettings):
 
     vast_api_key: SecretStr | None = None
     vast_url: str = "https://console.vast.ai"
+    vast_searches_a_day: int = 3000
+    """What we allow ourselves: the vendor has a daily quota and tells no number; its own refusal is kept to as well."""
     pace_scale: float = 1.0
     """Multiplies the providers' minimum intervals."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from cli.context import as_json, client
-from cli.render import out, table
+from cli.render import out, since, table
 
 BARS = " ▁▂▃▄▅▆▇█"
 
@@ -18,12 +18,26 @@ def spark(values: list[float]) -> str:
     return "".join(BARS[1 + round((v - low) / width * (len(BARS) - 2))] for v in values)
 
 
-@click.command()
+class GpuFirst(click.Group):
+    """`dumont market GPU` is `dumont market show GPU`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, "--help", "-h"):
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=GpuFirst)
+def market() -> None:
+    """Price band, supply and trend of a GPU; price alerts. `dumont market GPU` is short for `dumont market show GPU`."""
+
+
+@market.command("show")
 @click.argument("gpu")
 @click.option("--days", type=click.Choice(["1", "7", "30"]), default="1", show_default=True)
 @click.option("--interruptible", is_flag=True)
 @click.option("--provider", type=click.Choice(["vast", "tensordock", "gce"]))
-def market(gpu: str, days: str, interruptible: bool, provider: str | None) -> None:
+def market_show(gpu: str, days: str, interruptible: bool, provider: str | None) -> None:
     """Price band, supply and trend of a GPU, from samples of our own."""
     found: dict[str, Any] = client().get(
         "/spot/market", gpu_name=gpu, days=days, interruptible="true" if interruptible else None, provider=provider
@@ -55,3 +69,55 @@ def market(gpu: str, days: str, interruptible: bool, provider: str | None) -> No
             click.echo(
                 f"{one['name']} pays ${one['usd_per_gpu_hour']:.3f}; the cheapest tenth asks {one['cheaper_percent']:.0f} % less"
             )
+
+
+@market.group("alerts", invoke_without_command=True)
+@click.pass_context
+def alerts(ctx: click.Context) -> None:
+    """Be told by webhook when a GPU is offered for less than so much; without a command, lists your rules."""
+    if ctx.invoked_subcommand:
+        return
+    found = client().get("/spot/alerts")
+    if as_json():
+        out(found)
+        return
+    rows = []
+    for one in found["alerts"]:
+        lowest = one["lowest_usd_per_gpu_hour"]
+        now = (
+            f"${lowest:.3f} at {one['cheapest_at']}"
+            if one["met"]
+            else "not below"
+            if one["seen_at"]
+            else "not sampled yet"
+        )
+        kind = "interruptible" if one["interruptible"] else "on demand"
+        told = f"{since(one['told_at'])} ago" if one["told_at"] else "never"
+        rows.append(
+            [one["id"], one["gpu_name"], kind, one["provider"] or "any", f"${one['usd_per_gpu_hour']:.3f}", now, told]
+        )
+    table(rows, ["ID", "GPU", "KIND", "PROVIDER", "UNDER", "NOW", "TOLD"])
+
+
+@alerts.command("add")
+@click.argument("gpu")
+@click.option(
+    "--under", type=click.FloatRange(min=0, max=1000, min_open=True), required=True, help="Dollars per GPU and hour."
+)
+@click.option("--interruptible", is_flag=True)
+@click.option("--provider", type=click.Choice(["vast", "tensordock", "gce"]))
+def alerts_add(gpu: str, under: float, interruptible: bool, provider: str | None) -> None:
+    """Tell my webhooks when this GPU is offered for less."""
+    body = {"gpu_name": gpu, "usd_per_gpu_hour": under, "interruptible": interruptible, "provider": provider}
+    made = client().post("/spot/alerts", body)
+    out(made) if as_json() else click.echo(
+        f"{made['id']}: {gpu} under ${under:g}; `dumont webhooks add` says where to tell"
+    )
+
+
+@alerts.command("rm")
+@click.argument("alert")
+def alerts_rm(alert: str) -> None:
+    """Forget a rule."""
+    done = client().call("DELETE", f"/spot/alerts/{alert}")
+    out(done) if as_json() else click.echo(f"{alert} is forgotten")

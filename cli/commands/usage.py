@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -129,26 +130,56 @@ def say_budget(found: dict[str, Any]) -> None:
     )
 
 
+def say_own(one: dict[str, Any]) -> None:
+    if one["usd_per_month"] is None:
+        click.echo(f"{one['name']} has no budget of its own; {usd(one['spent_usd'])} spent on it this month")
+        return
+    state = (
+        "; used up: it is hibernated and not woken" if one["reached"] else "; nearly used up" if one["warned"] else ""
+    )
+    click.echo(
+        f"{one['name']}: {usd(one['spent_usd'])} of ${float(one['usd_per_month']):.2f} "
+        f"a month spent ({one['share'] * 100:.0f} %){state}"
+    )
+
+
+def put(instance: str | None, usd_per_month: float | None) -> None:
+    api, body = client(), {"usd_per_month": usd_per_month}
+    if instance:
+        own = api.call("PUT", f"/usage/budget/{find(api, instance)['id']}", body)
+        out(own) if as_json() else say_own(own)
+    else:
+        found = api.call("PUT", "/usage/budget", body)
+        out(found) if as_json() else say_budget(found)
+
+
 @click.group(invoke_without_command=True)
 @click.pass_context
 def budget(ctx: click.Context) -> None:
-    """What may be spent in a month. At 100 % instances hibernate; nothing is deleted."""
+    """What may be spent in a month, in all or on one instance. At 100 % instances hibernate; nothing is deleted."""
     if ctx.invoked_subcommand:
         return
     found = client().get("/usage/budget")
-    out(found) if as_json() else say_budget(found)
+    if as_json():
+        out(found)
+        return
+    say_budget(found)
+    for one in found["instances"]:
+        say_own(one)
 
 
 @budget.command("set")
-@click.argument("usd_per_month", type=click.FloatRange(min=0))
-def budget_set(usd_per_month: float) -> None:
+@click.argument("usd_per_month", type=click.FloatRange(min=0, max=10_000_000))
+@click.option("--instance", help="For this instance alone.")
+def budget_set(usd_per_month: float, instance: str | None) -> None:
     """Set the month's budget in USD."""
-    found = client().call("PUT", "/usage/budget", {"usd_per_month": round(usd_per_month, 2)})
-    out(found) if as_json() else say_budget(found)
+    if math.isnan(usd_per_month):
+        raise click.BadParameter("nan is no amount")
+    put(instance, round(usd_per_month, 2))
 
 
 @budget.command("rm")
-def budget_rm() -> None:
+@click.option("--instance", help="Of this instance alone.")
+def budget_rm(instance: str | None) -> None:
     """Take the budget away."""
-    found = client().call("PUT", "/usage/budget", {"usd_per_month": None})
-    out(found) if as_json() else say_budget(found)
+    put(instance, None)

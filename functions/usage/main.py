@@ -28,4 +28,16 @@ def set_budget(call: Call) -> wire.BudgetView:
     return usage.set_budget(call.body, call.user.id, deps())
 
 
-main = functions_framework.http(routes(show, ledger, budget, set_budget, deps=deps))
+@endpoint("GET", "/usage/budget/{instance}", caller="user")
+def instance_budget(call: Call) -> wire.InstanceBudgetView:
+    return usage.show_instance_budget(call.params["instance"], call.user.id, deps())
+
+
+@endpoint("PUT", "/usage/budget/{instance}", caller="user", body=wire.BudgetBody)
+def set_instance_budget(call: Call) -> wire.InstanceBudgetView:
+    return usage.set_instance_budget(call.params["instance"], call.body, call.user.id, deps())
+
+
+main = functions_framework.http(
+    routes(show, ledger, budget, set_budget, instance_budget, set_instance_budget, deps=deps)
+)

@@ -1,4 +1,4 @@
-"""What a user is willing to spend in a calendar month (UTC)."""
+"""What a user is willing to spend in a calendar month (UTC), in all or on one instance."""
 
 from __future__ import annotations
 
@@ -11,10 +11,17 @@ WARN_AT = Decimal("0.8")
 @dataclass(frozen=True)
 class Budget:
     id: str
-    """The user's."""
+    """The user's, or the instance's that it is for."""
     usd_per_month: Decimal
     told: str = ""
     """`2026-11 80` once the warning of that month is out, `2026-11 100` once its end is."""
+    user_id: str = ""
+    instance_id: str | None = None
+    """None: all that the user spends."""
+
+    @property
+    def owner_id(self) -> str:
+        return self.user_id or self.id
 
 
 def share(spent: Decimal, usd_per_month: Decimal) -> Decimal:

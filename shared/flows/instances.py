@@ -147,8 +147,9 @@ def open_instance(
 
 def wake(instance_id: str, wait_s: float, user_id: str, deps: Deps) -> Instance:
     """Raises IllegalTransition unless it is hibernated, BudgetReached; one that is waking already just goes on."""
-    if deps.records.load(Instance, instance_id).state is State.HIBERNATED:
-        require_budget(user_id, deps)
+    known = deps.records.load(Instance, instance_id)
+    if known.state is State.HIBERNATED:
+        require_budget(known.user_id, deps, instance_id)
 
     def begin(tx: Transaction) -> None:
         instance = tx.load(Instance, instance_id)

@@ -17,7 +17,7 @@ from shared.store.shapes import INSTANCES_OF_USER
 from shared.wire import market as wire
 
 WATCHED = ("RTX 3090", "RTX 4090", "RTX 5090", "RTX A6000", "L4", "L40S", "Tesla T4", "A100 SXM4", "H100 SXM", "H200")
-"""What is sampled whether anybody asks or not; users' own GPUs come on top."""
+"""What is sampled whether anybody asks or not; GPUs with a price alert come on top."""
 
 
 def show(query: wire.MarketQuery, user_id: str, deps: Deps) -> wire.MarketView:
@@ -95,7 +95,7 @@ def _on_demand(gpu: str, now: datetime, deps: Deps) -> float | None:
 
 def _note(hourly: list[Point], found: prices.Trend | None, days: int, now: datetime) -> str:
     if not hourly:
-        return "Nothing was sampled in this time; a GPU is sampled once it is watched or somebody has asked for it."
+        return "Nothing was sampled in this time; a GPU is sampled when it is watched or has a price alert."
     covered = f"{len(hourly)} of {days * 24} hours were sampled, from {hourly[0].at:%Y-%m-%d %H:%M} UTC"
     if found is None:
         return f"{covered}: too little for a trend, which needs {prices.ENOUGH}."

@@ -82,7 +82,7 @@ def put(body: wire.StandbyBody, user_id: str, deps: Deps) -> wire.StandbyView:
     )
     if body.preview:
         return view(replace(instance, standby=wanted).without_standby(), deps, preview=True)
-    require_budget(user_id, deps)
+    require_budget(user_id, deps, instance.id)
 
     def apply(tx: Transaction) -> None:
         fresh = tx.load(Instance, instance.id)

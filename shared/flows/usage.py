@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from shared import errors
 from shared.deps import Deps
@@ -16,6 +18,7 @@ from shared.domain.reference_prices import STORAGE, reference_of
 from shared.domain.snapshot import Snapshot
 from shared.store.records import Transaction
 from shared.store.shapes import (
+    BUDGETS_OF_USER,
     CLOSED_ATTEMPTS_OF_USER,
     INSTANCES_OF_USER,
     RECEIPTS_OF_USER,
@@ -155,54 +158,103 @@ def _per_instance(
 # Budgets -------------------------------------------------------------------------------------------------------------
 
 
-def spent_this_month(user_id: str, deps: Deps) -> Decimal:
+def rows_this_month(user_id: str, deps: Deps) -> list[usage.Row]:
     now = deps.clock.now()
     since = usage.month_start(now)
-    return usage.total(usage.rows(attempts_within(deps, user_id, since), since, now + timedelta(microseconds=1)))
+    return usage.rows(attempts_within(deps, user_id, since), since, now + timedelta(microseconds=1))
+
+
+def spent_on(budget: Budget, rows: Iterable[usage.Row]) -> Decimal:
+    """What counts against a budget: everything, or one instance's machines."""
+    return usage.total(row for row in rows if budget.instance_id in (None, row.instance_id))
+
+
+def _level(budget: Budget | None, spent: Decimal) -> dict[str, Any]:
+    of = share(spent, budget.usd_per_month) if budget else None
+    return {
+        "usd_per_month": budget.usd_per_month if budget else None,
+        "spent_usd": spent,
+        "share": round(float(of), 4) if of is not None else None,
+        "warned": of is not None and of >= WARN_AT,
+        "reached": of is not None and of >= 1,
+    }
 
 
 def show_budget(user_id: str, deps: Deps) -> wire.BudgetView:
-    budget = deps.records.find(Budget, user_id)
-    spent = spent_this_month(user_id, deps)
-    of = share(spent, budget.usd_per_month) if budget else None
+    rows = rows_this_month(user_id, deps)
+    own = deps.records.all(Budget, BUDGETS_OF_USER, {"user_id": user_id})
+    named = [(one, deps.records.find(Instance, one.id)) for one in own if one.instance_id is not None]
     return wire.BudgetView(
-        usd_per_month=budget.usd_per_month if budget else None,
-        spent_usd=spent,
-        share=round(float(of), 4) if of is not None else None,
-        warned=of is not None and of >= WARN_AT,
-        reached=of is not None and of >= 1,
+        **_level(deps.records.find(Budget, user_id), usage.total(rows)),
+        instances=[
+            wire.InstanceBudgetView(instance_id=one.id, name=instance.name, **_level(one, spent_on(one, rows)))
+            for one, instance in sorted(named, key=lambda pair: pair[0].id)
+            if instance is not None
+        ],
     )
 
 
+def show_instance_budget(instance_id: str, user_id: str, deps: Deps) -> wire.InstanceBudgetView:
+    instance = _owned(instance_id, user_id, deps)
+    spent = usage.total(row for row in rows_this_month(user_id, deps) if row.instance_id == instance_id)
+    level = _level(deps.records.find(Budget, instance_id), spent)
+    return wire.InstanceBudgetView(instance_id=instance_id, name=instance.name, **level)
+
+
+def _owned(instance_id: str, user_id: str, deps: Deps) -> Instance:
+    instance = deps.records.find(Instance, instance_id)
+    if instance is None or instance.user_id != user_id:
+        raise errors.NotFound(f"there is no instance {instance_id}")
+    return instance
+
+
 def set_budget(body: wire.BudgetBody, user_id: str, deps: Deps) -> wire.BudgetView:
-    """A new limit is told of anew."""
-
-    def apply(tx: Transaction) -> None:
-        known = tx.find(Budget, user_id)
-        if body.usd_per_month is None:
-            if known:
-                tx.delete(Budget, known.id)
-            return
-        tx.save(
-            replace(known, usd_per_month=body.usd_per_month, told="")
-            if known
-            else Budget(id=user_id, usd_per_month=body.usd_per_month)
-        )
-
-    deps.records.transact(apply)
+    _set(Budget(user_id, Decimal(0), user_id=user_id), body.usd_per_month, deps)
     return show_budget(user_id, deps)
 
 
-def require_budget(user_id: str, deps: Deps) -> None:
+def set_instance_budget(instance_id: str, body: wire.BudgetBody, user_id: str, deps: Deps) -> wire.InstanceBudgetView:
+    _owned(instance_id, user_id, deps)
+    _set(Budget(instance_id, Decimal(0), user_id=user_id, instance_id=instance_id), body.usd_per_month, deps)
+    return show_instance_budget(instance_id, user_id, deps)
+
+
+def _set(fresh: Budget, usd_per_month: Decimal | None, deps: Deps) -> None:
+    """A new limit is told of anew."""
+
+    def apply(tx: Transaction) -> None:
+        known = tx.find(Budget, fresh.id)
+        if usd_per_month is not None:
+            tx.save(replace(fresh, usd_per_month=usd_per_month))
+        elif known:
+            tx.delete(Budget, known.id)
+
+    deps.records.transact(apply)
+
+
+def used_up(user_id: str, instance_id: str | None, deps: Deps) -> tuple[Budget, Decimal] | None:
+    """The user's budget or the instance's own, if this month's is spent, and how much was."""
+    known = (deps.records.find(Budget, id) for id in (user_id, instance_id) if id is not None)
+    budgets = [budget for budget in known if budget is not None]
+    rows = rows_this_month(user_id, deps) if budgets else []
+    for budget in budgets:
+        spent = spent_on(budget, rows)
+        if share(spent, budget.usd_per_month) >= 1:
+            return budget, spent
+    return None
+
+
+def require_budget(user_id: str, deps: Deps, instance_id: str | None = None) -> None:
     """Raises BudgetReached when this month's budget is used up; asked before anything is rented for a request."""
-    budget = deps.records.find(Budget, user_id)
-    if budget is None:
+    found = used_up(user_id, instance_id, deps)
+    if found is None:
         return
-    spent = spent_this_month(user_id, deps)
-    if share(spent, budget.usd_per_month) >= 1:
-        raise errors.BudgetReached(
-            f"this month's budget of ${budget.usd_per_month} is used up (${spent:.2f} spent); "
-            "raise it with `dumont budget set`, or wait for the next month",
-            usd_per_month=str(budget.usd_per_month),
-            spent_usd=str(spent),
-        )
+    budget, spent = found
+    whose = f"budget of instance {budget.instance_id}," if budget.instance_id else "budget of"
+    option = f" --instance {budget.instance_id}" if budget.instance_id else ""
+    raise errors.BudgetReached(
+        f"this month's {whose} ${budget.usd_per_month} is used up (${spent:.2f} spent); "
+        f"raise it with `dumont budget set USD{option}`, or wait for the next month",
+        usd_per_month=str(budget.usd_per_month),
+        spent_usd=str(spent),
+    )

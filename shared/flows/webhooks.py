@@ -133,7 +133,7 @@ def signature(secret: str, at: int, body: bytes) -> str:
 
 def _send(hook: Webhook, event: Event, deps: Deps) -> tuple[int | None, str | None]:
     """The receiver's status, and what was wrong."""
-    text = f"{event.instance_id}: {event.message}"
+    text = f"{event.instance_id}: {event.message}" if event.instance_id else event.message
     if hook.form == "slack":
         # Angle brackets and ampersands are Slack's own marks.
         body = json.dumps({"text": text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")}).encode()
@@ -143,8 +143,9 @@ def _send(hook: Webhook, event: Event, deps: Deps) -> tuple[int | None, str | No
                 "id": event.id,
                 "kind": event.kind,
                 "at": event.at.isoformat(),
-                "instance_id": event.instance_id,
+                "instance_id": event.instance_id or None,
                 "message": event.message,
+                "details": event.details,
             }
         ).encode()
     headers = {"Content-Type": "application/json", "User-Agent": "dumont-cloud", "X-Dumont-Event": event.kind}

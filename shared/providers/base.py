@@ -6,7 +6,9 @@ A provider knows nothing of instances; it rents machines that bear a token. Whoe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -63,6 +65,20 @@ def boot_script(spec: MachineSpec) -> str:
     # A simulated machine has its workspace below a root of its own.
     lines.append('[ -n "$DUMONT_ROOT" ] || mkdir -p /workspace')
     return "\n".join([*lines, spec.onstart])
+
+
+BACKGROUND: ContextVar[bool] = ContextVar("background", default=False)
+"""Set where a search is nobody's that waits."""
+
+
+@contextmanager
+def in_background() -> Iterator[None]:
+    """Searches within are nobody's that waits: users' come first."""
+    before = BACKGROUND.set(True)
+    try:
+        yield
+    finally:
+        BACKGROUND.reset(before)
 
 
 class Provider(Protocol):

@@ -10,19 +10,22 @@ from shared.store.base import Document, Page, Shape, Store, Write
 
 
 class CountingStore:
-    """`calls` counts by verb, `documents` what queries read."""
+    """`calls` counts by verb, `documents` what queries read, `reads` every document asked for by whatever verb."""
 
     def __init__(self, inner: Store) -> None:
         self.inner = inner
         self.calls: Counter[str] = Counter()
         self.documents = 0
+        self.reads = 0
 
     def get(self, collection: str, id: str) -> Document | None:
         self.calls["get"] += 1
+        self.reads += 1
         return self.inner.get(collection, id)
 
     def get_many(self, collection: str, ids: Sequence[str]) -> list[Document | None]:
         self.calls["get_many"] += 1
+        self.reads += len(ids)
         return self.inner.get_many(collection, ids)
 
     def commit(self, writes: Sequence[Write]) -> list[str]:
@@ -41,6 +44,8 @@ class CountingStore:
         self.calls["query"] += 1
         page = self.inner.query(shape, equal, upto=upto, limit=limit, cursor=cursor)
         self.documents += len(page.documents)
+        # A query that finds nothing is billed as one read.
+        self.reads += max(1, len(page.documents))
         return page
 
     def close(self) -> None:

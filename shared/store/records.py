@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from shared import errors
 from shared.clock import Clock
+from shared.domain.alert import PriceAlert
 from shared.domain.attempt import Attempt
 from shared.domain.bids import BidMemory
 from shared.domain.budget import Budget
@@ -49,6 +50,7 @@ R = TypeVar(
     PriceDay,
     BidMemory,
     Webhook,
+    PriceAlert,
 )
 
 COLLECTION: dict[type, str] = {
@@ -66,6 +68,7 @@ COLLECTION: dict[type, str] = {
     PriceDay: "prices",
     BidMemory: "bids",
     Webhook: "webhooks",
+    PriceAlert: "alerts",
 }
 EVENTS_KEPT = timedelta(days=90)
 TRIES = 12
@@ -114,7 +117,8 @@ class Transaction:
         | Deployment
         | PriceDay
         | BidMemory
-        | Webhook,
+        | Webhook
+        | PriceAlert,
     ) -> None:
         """Write a record that was loaded here, or create one that was not."""
         collection = COLLECTION[type(record)]
@@ -143,6 +147,22 @@ class Transaction:
                 kind=kind,
                 message=message,
                 actor=actor,
+                details=details,
+                expires_at=self.now + EVENTS_KEPT,
+            )
+        )
+
+    def user_event(self, user_id: str, kind: str, message: str, **details: Any) -> None:
+        """Something that concerns a user and none of the instances; webhooks tell it like any other."""
+        self.save(
+            Event(
+                id=f"{user_id}-{uuid.uuid4().hex[:16]}",
+                instance_id="",
+                user_id=user_id,
+                at=self.now,
+                kind=kind,
+                message=message,
+                actor="system",
                 details=details,
                 expires_at=self.now + EVENTS_KEPT,
             )

@@ -1,4 +1,4 @@
-"""Budgets: a warning at 80 %, and at 100 % every running instance is hibernated. Nothing is ever deleted for money."""
+"""Budgets: a warning at 80 %; at 100 % the user's running instances, or the one it is for, are hibernated. Nothing is deleted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shared.domain.budget import WARN_AT, Budget, share
 from shared.domain.instance import Instance, State
 from shared.domain.usage import month_start
 from shared.flows import instances
-from shared.flows.usage import spent_this_month
+from shared.flows.usage import rows_this_month, spent_on
 from shared.store.records import Transaction
 from shared.store.shapes import BUDGETS, INSTANCES_OF_USER
 from shared.wire.base import Report
@@ -30,23 +30,33 @@ def budgets(deps: Deps) -> Report:
 
 
 def _hold(budget: Budget, deps: Deps) -> int:
-    spent = spent_this_month(budget.id, deps)
+    if budget.instance_id is None:
+        found = deps.records.all(Instance, INSTANCES_OF_USER, {"user_id": budget.owner_id})
+    else:
+        one = deps.records.find(Instance, budget.instance_id)
+        if one is None or one.state is State.DESTROYED:
+            # What it was for is gone: nothing of it is spent any more.
+            deps.records.transact(lambda tx: tx.delete(Budget, budget.id) if tx.find(Budget, budget.id) else None)
+            return 1
+        found = [one]
+    spent = spent_on(budget, rows_this_month(budget.owner_id, deps))
     of = share(spent, budget.usd_per_month)
     if of < WARN_AT:
         return 0
-    running = [
-        one
-        for one in deps.records.all(Instance, INSTANCES_OF_USER, {"user_id": budget.id})
-        if one.state is State.RUNNING
-    ]
+    running = [one for one in found if one.state is State.RUNNING]
     month, reached = month_start(deps.clock.now()).strftime("%Y-%m"), of >= 1
     word = f"{month} {100 if reached else 80}"
-    used = f"${spent:.2f} of this month's budget of ${budget.usd_per_month} are spent"
+    whose = "this instance's budget of the month" if budget.instance_id else "this month's budget"
+    used = f"${spent:.2f} of {whose}, ${budget.usd_per_month}, are spent"
     if budget.told not in (word, f"{month} 100"):
 
         def tell(tx: Transaction) -> None:
-            tx.save(replace(tx.load(Budget, budget.id), told=word))
-            for one in running:
+            known = tx.find(Budget, budget.id)
+            if known is None:
+                return
+            tx.save(replace(known, told=word))
+            # A user's budget is told of at what runs; an instance's also while it sleeps.
+            for one in running if budget.instance_id is None else found:
                 tx.event(one, "budget_reached" if reached else "budget_warning", used)
 
         deps.records.transact(tell)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Literal
 
 from pydantic import Field
 
-from shared.wire.base import Query, View
+from shared.wire.base import Body, Query, View
 
 
 class MarketQuery(Query):
@@ -75,3 +76,34 @@ class MarketView(View):
     bid_advice: str | None
     watched: list[str]
     """The GPUs that are sampled."""
+
+
+class AlertBody(Body):
+    """Tell me when this GPU is offered for less."""
+
+    gpu_name: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._/-]*$")
+    usd_per_gpu_hour: Decimal = Field(gt=0, le=1000, max_digits=12)
+    interruptible: bool = False
+    provider: Literal["vast", "tensordock", "gce"] | None = None
+
+
+class AlertView(View):
+    id: str
+    gpu_name: str
+    interruptible: bool
+    provider: str | None
+    """None: any."""
+    usd_per_gpu_hour: float
+    created_at: datetime
+    met: bool
+    """The newest sample lies under the limit."""
+    lowest_usd_per_gpu_hour: float | None
+    cheapest_at: str | None
+    """The provider with that price."""
+    seen_at: datetime | None
+    """The newest sample of this GPU."""
+    told_at: datetime | None
+
+
+class AlertList(View):
+    alerts: list[AlertView]

@@ -18,6 +18,18 @@ class UsageQuery(Query):
     instance: str | None = Field(default=None, max_length=60)
 
 
+class InstanceBudgetView(View):
+    instance_id: str
+    name: str
+    usd_per_month: Decimal | None
+    """None: no budget of its own."""
+    spent_usd: Decimal
+    share: float | None
+    warned: bool
+    reached: bool
+    """It is hibernated and not woken before the month ends or the budget is raised."""
+
+
 class BudgetView(View):
     usd_per_month: Decimal | None
     """None: no budget."""
@@ -26,6 +38,8 @@ class BudgetView(View):
     share: float | None
     warned: bool
     reached: bool
+    instances: list[InstanceBudgetView]
+    """Instances that have a budget of their own."""
 
 
 class BudgetBody(Body):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from statistics import fmean, median
+from decimal import Decimal
+from statistics import fmean, linear_regression, median, quantiles
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,9 +14,13 @@ from hypothesis import strategies as st
 
 from shared import errors
 from shared.domain import prices
+from shared.domain.reference_prices import reference_of
 from shared.flows import market
+from shared.store import codec
+from shared.store.base import Put, Write
 from shared.store.counting import CountingStore
-from shared.sweeps.market import SEARCHES, sample
+from shared.store.sqlite import SqliteStore
+from shared.sweeps.market import EVERY_S, SEARCHES, sample, turn
 from shared.wire.market import MarketQuery
 from tests.support.world import World, an_offer
 
@@ -114,12 +121,112 @@ def test_a_pass_searches_little(world: World) -> None:
     assert asked <= SEARCHES
 
 
-def test_a_month_is_read_in_few_documents() -> None:
-    store = CountingStore(World().store)
+def test_a_month_of_a_year_of_forty_gpus_is_read_in_at_most_fifty_documents() -> None:
+    """Every hour of a year, three providers, both kinds; the regions of a day are in its one document."""
+    store = CountingStore(SqliteStore(":memory:"))
     world = World(store=store)
+    now = world.clock.now()
+    hours = tuple(
+        prices.Hour(h, p, "US", 1, 4.0, 0.2, 0.2, 0.3, 0.4) for h in range(24) for p in ("vast", "gce", "tensordock")
+    )
+    writes: list[Write] = []
+    for number in range(40):
+        for spot in (False, True):
+            for day in range(366):
+                fresh = market.new_day(f"RTX {number}", spot, now - timedelta(days=day))
+                # Only what a month may read needs its hours: the others are there to be in the way.
+                kept = replace(fresh, hours=hours) if number == 7 and day <= 31 else fresh
+                writes.append(Put("prices", fresh.id, codec.encode(kept)))
+    for start in range(0, len(writes), 400):
+        store.commit(writes[start : start + 400])
+    world.running(gpu_name="RTX 4090")
     user = world.user.id
-    calls = []
-    real = store.inner.get_many
-    store.inner.get_many = lambda collection, ids: calls.append(len(ids)) or real(collection, ids)  # type: ignore[func-returns-value,method-assign]
-    market.show(MarketQuery(gpu_name="RTX 4090", days="30"), user, world.deps)
-    assert sum(calls) <= 50 and store.calls["get_many"] == 1
+
+    for interruptible in (False, True):
+        store.reads = 0
+        shown = market.show(MarketQuery(gpu_name="RTX 7", days="30", interruptible=interruptible), user, world.deps)
+        assert store.reads <= 50, store.reads
+        assert len(shown.band) >= 30 and shown.enough and shown.now is not None
+
+
+class Quoted:
+    """What the simulated search found, kept as it was: the raw samples."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.raw: list[tuple[datetime, str, list[float]]] = []
+
+    def ask(self, found: list[tuple[float, int, str]]) -> None:
+        """Offers of (price per GPU, GPUs, region), sampled now."""
+        self.world.provider.stock = [
+            an_offer(n, gpu_count=gpus, usd_per_hour=Decimal(str(price)) * gpus, region=region)
+            for n, (price, gpus, region) in enumerate(found)
+        ]
+        now = self.world.clock.now()
+        report = sample(self.world.deps)
+        assert report.failed == 0
+        if ("RTX 4090", False) in turn(PAIRS, int(now.timestamp() // EVERY_S), SEARCHES):
+            by_region: dict[str, list[float]] = {}
+            for price, gpus, region in found:
+                by_region.setdefault(region, []).extend([price] * gpus)
+            self.raw += [(now, region, seen) for region, seen in by_region.items()]
+
+
+PAIRS = [(gpu, spot) for gpu in market.WATCHED for spot in (False, True)]
+OFFERS = st.lists(
+    st.tuples(
+        st.integers(5, 500).map(lambda cents: cents / 100), st.sampled_from([1, 2, 8]), st.sampled_from(["US", "DE"])
+    ),
+    max_size=6,
+)
+
+
+@given(st.lists(OFFERS, min_size=8, max_size=40), st.integers(10, 55))
+@settings(max_examples=20, deadline=None)
+def test_every_figure_of_the_answer_agrees_with_the_raw_samples(asked: list[Any], minutes: int) -> None:
+    world = World(offers=0)
+    quoted = Quoted(world)
+    for found in asked:
+        quoted.ask(found)
+        world.clock.step(minutes=minutes)
+    shown = market.show(MarketQuery(gpu_name="RTX 4090", days="7"), world.user.id, world.deps)
+
+    hours: dict[datetime, list[tuple[str, list[float]]]] = {}
+    for at, region, seen in quoted.raw:
+        hours.setdefault(at.replace(minute=0, second=0, microsecond=0), []).append((region, seen))
+    assert [p.at for p in shown.band] == sorted(hours)
+    for point in shown.band:
+        of_hour = hours[point.at]
+        assert point.low == pytest.approx(min(min(seen) for _, seen in of_hour), abs=1e-5)
+        assert point.samples == len(of_hour)
+        rows = []
+        for region in {r for r, _ in of_hour}:
+            own = [sorted(seen) for r, seen in of_hour if r == region]
+            supply = fmean(map(len, own))
+            bands = [fmean(float(quantile_of(s, q)) for s in own) for q in (0.1, 0.5, 0.9)]
+            rows.append((supply, supply * len(own), bands))
+        weight = sum(w for _, w, _ in rows)
+        for name, place in (("p10", 0), ("median", 1), ("p90", 2)):
+            assert getattr(point, name) == pytest.approx(sum(b[place] * w for _, w, b in rows) / weight, abs=2e-5)
+        assert point.offers == pytest.approx(sum(s for s, _, _ in rows), abs=0.051)
+    reference = reference_of("RTX 4090")
+    assert reference is not None
+    if shown.now is None:
+        assert quoted.raw == [] and shown.trend is None and "Nothing was sampled" in shown.note
+        return
+    assert shown.now == shown.band[-1]
+    saved = (1 - shown.now.median / float(reference.usd_per_gpu_hour)) * 100
+    assert shown.below_reference_percent == pytest.approx(saved, abs=0.06)
+    assert f"{len(hours)} of 168 hours" in shown.note
+    if len(hours) < prices.ENOUGH:
+        assert shown.trend is None and not shown.enough
+    elif shown.trend is not None:
+        days = [(p.at - shown.band[0].at).total_seconds() / 86400 for p in shown.band]
+        medians = [p.median for p in shown.band]
+        slope = linear_regression(days, medians).slope / fmean(medians) * 100
+        assert shown.trend.percent_a_day == pytest.approx(slope, rel=0.01, abs=0.02)
+
+
+def quantile_of(ordered: list[float], share: float) -> float:
+    """The library's own, for two values and more."""
+    return quantiles(ordered, n=10, method="inclusive")[round(share * 10) - 1] if len(ordered) > 1 else ordered[0]

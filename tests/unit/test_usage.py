@@ -13,15 +13,18 @@ from hypothesis import strategies as st
 from shared import errors
 from shared.domain import usage
 from shared.domain.attempt import Attempt, Outcome, Receipt, Stage
+from shared.domain.budget import Budget
 from shared.domain.event import Event
 from shared.domain.instance import Instance, State
 from shared.domain.reference_prices import reference_of
 from shared.flows import instances
 from shared.flows import usage as flow
-from shared.store.shapes import EVENTS_OF_INSTANCE
+from shared.store.shapes import BUDGETS, EVENTS_OF_INSTANCE
 from shared.sweeps.budgets import budgets
 from shared.wire.usage import BudgetBody, UsageQuery
+from tests.support.http import client, error_of
 from tests.support.world import World
+from tests.unit.test_web import bearer
 
 
 @pytest.fixture
@@ -206,3 +209,100 @@ def test_no_budget_limits_nothing_and_one_can_be_taken_away(world: World) -> Non
         world.provision()
     assert flow.set_budget(BudgetBody(usd_per_month=None), world.user.id, world.deps).usd_per_month is None
     world.provision()
+
+
+def test_an_instances_own_budget_hibernates_it_alone_and_nobody_wakes_it(world: World) -> None:
+    dear, agent = world.running(name="dear")
+    other, busy = world.running(name="other")
+    own = flow.set_instance_budget(dear.id, BudgetBody(usd_per_month=hours_of(dear, "3.5")), world.user.id, world.deps)
+    assert own.reached is False
+    world.clock.step(hours=3)
+    agent.beat()
+    busy.beat()
+    budgets(world.deps)
+    assert [e.kind for e in budget_events(world, dear)] == ["budget_warning"]
+    assert world.instance(dear.id).state is State.RUNNING, "a warning stops nothing"
+
+    world.clock.step(hours=1)
+    agent.beat()
+    busy.beat()
+    for _ in range(2):
+        budgets(world.deps)
+    agent.take_snapshot()
+    world.settle(dear.id)
+    assert world.instance(dear.id).state is State.HIBERNATED and world.instance(dear.id).snapshot_id
+    assert world.instance(other.id).state is State.RUNNING
+    assert sorted(e.kind for e in budget_events(world, dear)) == ["budget_reached", "budget_warning"]
+    assert budget_events(world, other) == []
+
+    with pytest.raises(errors.BudgetReached, match=f"--instance {dear.id}"):
+        instances.wake(dear.id, 0, world.user.id, world.deps)
+    world.provision()
+    (shown,) = flow.show_budget(world.user.id, world.deps).instances
+    assert (shown.name, shown.reached) == ("dear", True)
+    flow.set_instance_budget(dear.id, BudgetBody(usd_per_month=None), world.user.id, world.deps)
+    assert instances.wake(dear.id, 0, world.user.id, world.deps).state is State.WAKING
+
+
+def test_a_machine_that_is_lost_is_not_replaced_on_a_used_up_budget(world: World) -> None:
+    instance, agent = world.running()
+    flow.set_instance_budget(instance.id, BudgetBody(usd_per_month=Decimal("0.01")), world.user.id, world.deps)
+    instances.take_snapshot(instance.id, 0, world.user.id, world.deps)
+    agent.take_snapshot()
+    world.clock.step(hours=1)
+    world.provider.made.clear()
+    world.settle(instance.id, lambda i: i.state is State.HIBERNATED)
+
+    assert world.provider.made == {}
+    assert world.instance(instance.id).snapshot_id is not None
+
+
+def test_a_budget_ends_with_its_instance(world: World) -> None:
+    instance, _ = world.running()
+    flow.set_instance_budget(instance.id, BudgetBody(usd_per_month=Decimal(5)), world.user.id, world.deps)
+    instances.destroy(instance.id, 0, world.user.id, world.deps)
+    world.settle(instance.id)
+    budgets(world.deps)
+    assert world.deps.records.find(Budget, instance.id) is None
+    assert flow.show_budget(world.user.id, world.deps).instances == []
+
+
+def test_another_users_instance_has_no_budget_of_mine(world: World) -> None:
+    instance, _ = world.running()
+    with pytest.raises(errors.NotFound):
+        flow.set_instance_budget(instance.id, BudgetBody(usd_per_month=Decimal(0)), "u-other", world.deps)
+    with pytest.raises(errors.NotFound):
+        flow.show_instance_budget(instance.id, "u-other", world.deps)
+
+
+def budget_events(world: World, instance: Instance) -> list[Event]:
+    told = world.deps.records.all(Event, EVENTS_OF_INSTANCE, {"instance_id": instance.id})
+    return [event for event in told if event.kind.startswith("budget")]
+
+
+@pytest.mark.parametrize("amount", [-1, -0.01, "NaN", "Infinity", 10_000_001, 1e300, "1.001", "much", [], True, {}])
+@pytest.mark.parametrize("path", ["", "/INSTANCE"])
+def test_absurd_budgets_are_refused_over_http_and_change_nothing(world: World, amount: object, path: str) -> None:
+    instance, _ = world.running()
+    where = "/api/v1/usage/budget" + path.replace("INSTANCE", instance.id)
+    answer = client("usage", world.deps).put(where, json={"usd_per_month": amount}, headers=bearer(world))
+
+    assert answer.status_code == 400 and "usd_per_month" in error_of(answer)["message"]
+    assert world.deps.records.all(Budget, BUDGETS, {}) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("since=2026-11-02T00:00:00Z&until=2026-11-01T00:00:00Z", "before until"),
+        ("since=2020-01-01T00:00:00Z", "400 days"),
+        ("since=yesterday", "since"),
+        ("since=2026-11-02T00:00:00", "since"),
+        ("until=", "until"),
+        ("since=2999-01-01T00:00:00Z", "before until"),
+    ],
+)
+def test_ranges_backwards_or_absurd_are_refused_over_http(world: World, query: str, words: str) -> None:
+    for path in ("usage", "usage/ledger"):
+        answer = client("usage", world.deps).get(f"/api/v1/{path}?{query}", headers=bearer(world))
+        assert answer.status_code == 400 and words in error_of(answer)["message"]

@@ -397,6 +397,25 @@ const injectedRtkApi = api
         }),
         invalidatesTags: ["pools"],
       }),
+      listAlerts: build.query<ListAlertsApiResponse, ListAlertsApiArg>({
+        query: () => ({ url: `/spot/alerts` }),
+        providesTags: ["market"],
+      }),
+      createAlert: build.mutation<CreateAlertApiResponse, CreateAlertApiArg>({
+        query: (queryArg) => ({
+          url: `/spot/alerts`,
+          method: "POST",
+          body: queryArg.alertBody,
+        }),
+        invalidatesTags: ["market"],
+      }),
+      deleteAlert: build.mutation<DeleteAlertApiResponse, DeleteAlertApiArg>({
+        query: (queryArg) => ({
+          url: `/spot/alerts/${queryArg.alert}`,
+          method: "DELETE",
+        }),
+        invalidatesTags: ["market"],
+      }),
       showMarket: build.query<ShowMarketApiResponse, ShowMarketApiArg>({
         query: (queryArg) => ({
           url: `/spot/market`,
@@ -460,6 +479,24 @@ const injectedRtkApi = api
       setBudget: build.mutation<SetBudgetApiResponse, SetBudgetApiArg>({
         query: (queryArg) => ({
           url: `/usage/budget`,
+          method: "PUT",
+          body: queryArg.budgetBody,
+        }),
+        invalidatesTags: ["usage"],
+      }),
+      showInstanceBudget: build.query<
+        ShowInstanceBudgetApiResponse,
+        ShowInstanceBudgetApiArg
+      >({
+        query: (queryArg) => ({ url: `/usage/budget/${queryArg.instance}` }),
+        providesTags: ["usage"],
+      }),
+      setInstanceBudget: build.mutation<
+        SetInstanceBudgetApiResponse,
+        SetInstanceBudgetApiArg
+      >({
+        query: (queryArg) => ({
+          url: `/usage/budget/${queryArg.instance}`,
           method: "PUT",
           body: queryArg.budgetBody,
         }),
@@ -850,6 +887,26 @@ export type DeletePoolApiResponse =
 export type DeletePoolApiArg = {
   pool: string;
 };
+export type ListAlertsApiResponse = /** status 200 Your price alerts */ {
+  success: true;
+  data: AlertList;
+};
+export type ListAlertsApiArg = void;
+export type CreateAlertApiResponse =
+  /** status 201 Be told when a GPU is offered for less */ {
+    success: true;
+    data: AlertView;
+  };
+export type CreateAlertApiArg = {
+  alertBody: AlertBody;
+};
+export type DeleteAlertApiResponse = /** status 200 Delete a price alert */ {
+  success: true;
+  data: Done;
+};
+export type DeleteAlertApiArg = {
+  alert: string;
+};
 export type ShowMarketApiResponse =
   /** status 200 Price bands, supply and trend of a GPU */ {
     success: true;
@@ -913,6 +970,23 @@ export type SetBudgetApiResponse =
     data: BudgetView;
   };
 export type SetBudgetApiArg = {
+  budgetBody: BudgetBody;
+};
+export type ShowInstanceBudgetApiResponse =
+  /** status 200 An instance's monthly budget */ {
+    success: true;
+    data: InstanceBudgetView;
+  };
+export type ShowInstanceBudgetApiArg = {
+  instance: string;
+};
+export type SetInstanceBudgetApiResponse =
+  /** status 200 Set or remove an instance's monthly budget */ {
+    success: true;
+    data: InstanceBudgetView;
+  };
+export type SetInstanceBudgetApiArg = {
+  instance: string;
   budgetBody: BudgetBody;
 };
 export type ShowLedgerApiResponse =
@@ -1450,6 +1524,28 @@ export type PoolBody = {
   target?: number;
   max_age_s?: number;
 };
+export type AlertView = {
+  id: string;
+  gpu_name: string;
+  interruptible: boolean;
+  provider: string | null;
+  usd_per_gpu_hour: number;
+  created_at: string;
+  met: boolean;
+  lowest_usd_per_gpu_hour: number | null;
+  cheapest_at: string | null;
+  seen_at: string | null;
+  told_at: string | null;
+};
+export type AlertList = {
+  alerts: AlertView[];
+};
+export type AlertBody = {
+  gpu_name: string;
+  usd_per_gpu_hour: number | string;
+  interruptible?: boolean;
+  provider?: ("vast" | "tensordock" | "gce") | null;
+};
 export type PointView = {
   at: string;
   samples: number;
@@ -1568,12 +1664,22 @@ export type InstanceUsageView = {
   wasted_usd: string;
   asleep_saved_usd: string;
 };
+export type InstanceBudgetView = {
+  instance_id: string;
+  name: string;
+  usd_per_month: string | null;
+  spent_usd: string;
+  share: number | null;
+  warned: boolean;
+  reached: boolean;
+};
 export type BudgetView = {
   usd_per_month: string | null;
   spent_usd: string;
   share: number | null;
   warned: boolean;
   reached: boolean;
+  instances: InstanceBudgetView[];
 };
 export type UsageView = {
   since: string;
@@ -1689,6 +1795,9 @@ export const {
   useListPoolsQuery,
   usePutPoolMutation,
   useDeletePoolMutation,
+  useListAlertsQuery,
+  useCreateAlertMutation,
+  useDeleteAlertMutation,
   useShowMarketQuery,
   useListStandbysQuery,
   usePutStandbyMutation,
@@ -1697,6 +1806,8 @@ export const {
   useShowUsageQuery,
   useShowBudgetQuery,
   useSetBudgetMutation,
+  useShowInstanceBudgetQuery,
+  useSetInstanceBudgetMutation,
   useShowLedgerQuery,
   useListWebhooksQuery,
   useCreateWebhookMutation,

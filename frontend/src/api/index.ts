@@ -16,6 +16,7 @@ export const api = generated.enhanceEndpoints({
     deleteStandby: { invalidatesTags: ["instances", "standby"] },
     failOver: changed,
     setBudget: { invalidatesTags: ["usage"] },
+    setInstanceBudget: { invalidatesTags: ["usage"] },
     blockMachine: { invalidatesTags: ["machines", "market"] },
     unblockMachine: { invalidatesTags: ["machines", "market"] },
     login: { invalidatesTags: [] },

@@ -13,6 +13,7 @@ from shared.domain.order import Order, Pulse
 from shared.domain.snapshot import Snapshot
 from shared.flows.advance.step import AGAIN, Next, Step
 from shared.flows.snapshot_orders import order_snapshot
+from shared.flows.usage import used_up
 from shared.providers.base import MachineStatus, RentedMachine
 from shared.store.records import Transaction
 
@@ -227,7 +228,11 @@ def lost(step: Step, attempt: Attempt | None, why: str, *, asked: bool = False) 
     A person who asks is not held to the limits of what happens by itself.
     """
     instance = step.instance
-    again = instance.snapshot_id is not None and (asked or instance.may_fail_over(step.now))
+    again = (
+        instance.snapshot_id is not None
+        and (asked or instance.may_fail_over(step.now))
+        and used_up(instance.user_id, instance.id, step.deps) is None
+    )
     if instance.state is State.RUNNING and again and instance.standby_attempt_id is not None:
         return _to_standby(step, attempt, why)
     if attempt is not None:
