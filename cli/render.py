@@ -131,3 +131,18 @@ def clocks(instance: dict[str, Any]) -> dict[str, float | None]:
         "usable_s": after("usable_at"),
         "restored_s": after("restored_at"),
     }
+
+
+def measured(instance: dict[str, Any]) -> list[str]:
+    """The newest failover and drill, as measured."""
+    rows = []
+    drill = instance.get("drill")
+    for label, moments in (("failover", instance.get("failover")), ("drill", drill and drill["failover"])):
+        if not moments:
+            continue
+        spans = (("files served after", "rto_s"), ("a GPU after", "gpu_back_s"), ("at most lost", "rpo_s"))
+        words = [f"{what} {moments[name]:.1f} s" for what, name in spans if moments[name] is not None]
+        rows.append(f"  {label:<9} {moments['detected_at'][:19].replace('T', ' ')}: {', '.join(words) or 'under way'}")
+    if drill and drill["failure"]:
+        rows.append(f"  drill     failed: {drill['failure']}")
+    return rows

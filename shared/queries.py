@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import timedelta
 
 from shared.deps import Deps
 from shared.domain.attempt import Attempt
 from shared.domain.event import Event
-from shared.domain.instance import ACTIONS, RESTING, Failover, Instance, State, held_by
+from shared.domain.instance import ACTIONS, RESTING, Drill, Failover, Instance, State, held_by
 from shared.domain.retention import reasons
 from shared.domain.snapshot import Snapshot
 from shared.errors import NotFound
 from shared.store.shapes import EVENTS_OF_INSTANCE, INSTANCES_OF_USER, SNAPSHOTS_OF_INSTANCE
 from shared.wire import instances as wire
-from shared.wire.standby import FailoverView
+from shared.wire.standby import DrillView, FailoverView
 
 
 def owned(deps: Deps, instance_id: str, user_id: str) -> Instance:
@@ -54,6 +53,7 @@ def instance_view(instance: Instance, attempts: Sequence[Attempt] = ()) -> wire.
         on_loss=instance.on_loss,
         has_standby=instance.standby is not None,
         failover=failover_view(instance.failover),
+        drill=drill_view(instance.drill),
         attempts=[attempt_view(a) for a in sorted(attempts, key=lambda a: a.opened_at)],
         can={str(action): instance.state in states for action, states in ACTIONS.items()},
     )
@@ -62,17 +62,13 @@ def instance_view(instance: Instance, attempts: Sequence[Attempt] = ()) -> wire.
 def failover_view(failover: Failover | None) -> FailoverView | None:
     if failover is None:
         return None
-    served = failover.promoted_at or failover.back_at
-    return FailoverView(
-        **vars(failover),
-        rpo_s=_seconds(failover.heard_at - failover.snapshot_at) if failover.snapshot_at else None,
-        rto_s=_seconds(served - failover.detected_at) if served else None,
-        gpu_back_s=_seconds(failover.back_at - failover.detected_at) if failover.back_at else None,
-    )
+    return FailoverView.model_validate(failover, from_attributes=True)
 
 
-def _seconds(span: timedelta) -> float:
-    return round(max(0.0, span.total_seconds()), 3)
+def drill_view(drill: Drill | None) -> DrillView | None:
+    if drill is None:
+        return None
+    return DrillView(**{**vars(drill), "failover": failover_view(drill.failover)})
 
 
 def attempt_view(attempt: Attempt) -> wire.AttemptView:
@@ -90,8 +86,8 @@ def list_instances(query: wire.ListQuery, user_id: str, deps: Deps) -> wire.Inst
     found, cursor = deps.records.query(
         Instance, INSTANCES_OF_USER, {"user_id": user_id}, limit=query.limit, cursor=query.cursor
     )
-    # A pool's seats are listed with their pool.
-    shown = [i for i in found if (query.all or i.state is not State.DESTROYED) and i.pool_id is None]
+    # A pool's seats are listed with their pool, a drill's copy with its original.
+    shown = [i for i in found if (query.all or i.state is not State.DESTROYED) and not (i.pool_id or i.drill_of)]
     return wire.InstanceList(instances=[instance_view(i) for i in shown], next_cursor=cursor)
 
 

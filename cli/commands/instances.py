@@ -9,7 +9,7 @@ import click
 
 from cli.client import Client
 from cli.context import as_json, client, find
-from cli.render import Duration, clocks, lanes, money, out, since, span, table
+from cli.render import Duration, clocks, lanes, measured, money, out, since, span, table
 
 
 @click.command()
@@ -66,10 +66,10 @@ def show(instance: str) -> None:
     ):
         if value:
             click.echo(f"  {label:<9} {value}")
-    measured = clocks(one)
-    if measured["usable_s"] is not None:
-        click.echo("  clocks    " + ", ".join(f"{k.removesuffix('_s')} {v:.1f} s" for k, v in measured.items() if v))
-    for line in lanes(one):
+    spans = clocks(one)
+    if spans["usable_s"] is not None:
+        click.echo("  clocks    " + ", ".join(f"{k.removesuffix('_s')} {v:.1f} s" for k, v in spans.items() if v))
+    for line in [*measured(one), *lanes(one)]:
         click.echo(line)
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from cli.context import as_json, client, find
-from cli.render import Duration, money, out, span, table
+from cli.client import Client
+from cli.context import as_json, client, find, wait_until
+from cli.render import Duration, measured, money, out, size, span, table
 
 
 @click.group()
@@ -30,7 +31,7 @@ def standby_ls() -> None:
             f"{one['machine_type']}{' spot' if one['spot'] else ''}, {one['zone']}",
             f"${float(one['usd_per_month']):.2f}",
             span(one["interval_s"]),
-            "-" if one["lag_s"] is None else span(one["lag_s"]),
+            "-" if one["lag_s"] is None else f"{span(one['lag_s'])}, {size(one['lag_bytes'])}",
         ]
         for one in found["standbys"]
     ]
@@ -80,11 +81,37 @@ def standby_rm(instance: str) -> None:
 @click.argument("instance")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--wait/--no-wait", default=True, show_default=True)
-def failover(instance: str, yes: bool, wait: bool) -> None:
+@click.option("--drill", is_flag=True, help="Try it out on a copy, measure, destroy the copy; the instance goes on.")
+@click.option("--timeout", type=Duration(), default="75m", show_default=True, help="Of a drill.")
+def failover(instance: str, yes: bool, wait: bool, drill: bool, timeout: float) -> None:
     """Give an instance's machine up now: its standby takes over, or it wakes elsewhere."""
     api = client()
     one = find(api, instance)
+    if drill:
+        _drill(api, one, yes, timeout if wait else None)
+        return
     if not yes and not as_json():
         click.confirm("What changed since its newest snapshot is lost. Go on?", abort=True)
     found = api.call("POST", f"/standby/failover?wait={25 if wait else 0}", {"instance": one["id"]})
     out(found) if as_json() else click.echo(f"{found['name']} is {found['state'].replace('_', ' ')}")
+
+
+def _drill(api: Client, one: dict[str, Any], yes: bool, timeout: float | None) -> None:
+    if not yes and not as_json():
+        click.confirm("A drill rents machines of its own for some minutes. Go on?", abort=True)
+    found = api.call("POST", "/standby/failover?wait=0", {"instance": one["id"], "drill": True})
+    if timeout is not None:
+        found = wait_until(api, found, lambda i: bool(i["drill"]["gone_at"]), timeout, _phase)
+    if as_json():
+        out(found)
+    else:
+        for line in measured(found):
+            click.echo(line)
+    if timeout is not None and (found["drill"]["failure"] or not found["drill"]["gone_at"]):
+        raise click.exceptions.Exit(1)
+
+
+def _phase(one: dict[str, Any]) -> list[str]:
+    drill = one["drill"]
+    return [f"the drill is over; copy {drill['copy_id']} is destroyed" if drill["ended_at"] else
+            f"the drill goes on with copy {drill['copy_id']}"]  # fmt: skip

@@ -190,6 +190,45 @@ class Failover:
     gpu_found_at: datetime | None = None
     back_at: datetime | None = None
 
+    @property
+    def rpo_s(self) -> float | None:
+        return _seconds(self.snapshot_at, self.heard_at)
+
+    @property
+    def rto_s(self) -> float | None:
+        return _seconds(self.detected_at, self.promoted_at or self.back_at)
+
+    @property
+    def gpu_back_s(self) -> float | None:
+        return _seconds(self.detected_at, self.back_at)
+
+
+def _seconds(since: datetime | None, until: datetime | None) -> float | None:
+    return None if since is None or until is None else round(max(0.0, (until - since).total_seconds()), 3)
+
+
+@dataclass(frozen=True)
+class Drill:
+    """A failover tried out on a copy; the instance itself goes on. On the copy: what it is to try."""
+
+    copy_id: str
+    begun_at: datetime
+    heard_at: datetime
+    """The instance's last sign of life before: had its machine died then, so much would have been lost."""
+    snapshot_id: str
+    snapshot_at: datetime
+    with_standby: bool
+    failover: Failover | None = None
+    """What was measured, whole or as far as it came."""
+    ended_at: datetime | None = None
+    failure: str | None = None
+    gone_at: datetime | None = None
+    """When every machine of the copy was proven gone and its objects deleted."""
+
+    def measured(self, detected_at: datetime) -> Failover:
+        """The measurement as it begins."""
+        return Failover(heard_at=self.heard_at, detected_at=detected_at, snapshot_at=self.snapshot_at)
+
 
 @dataclass(frozen=True)
 class Instance:
@@ -270,6 +309,12 @@ class Instance:
     failover: Failover | None = None
     failovers: tuple[datetime, ...] = ()
     """When it failed over lately; limits the next."""
+    drill_of: str | None = None
+    """Set in the copy that a drill works on: the instance it is a copy of."""
+    drill: Drill | None = None
+    """The newest."""
+    drills: tuple[datetime, ...] = ()
+    """When it was drilled lately; limits the next."""
 
     def enter(self, state: State, now: datetime) -> Instance:
         """The instance in its next state. Raises IllegalTransition."""
@@ -283,6 +328,8 @@ class Instance:
 
     def require(self, action: Action) -> None:
         """Raises IllegalTransition when `action` is not possible in this state."""
+        if self.drill_of is not None and action is not Action.DESTROY:
+            raise IllegalTransition(f"instance {self.id} is the copy of a drill; it can only be destroyed")
         if self.state not in ACTIONS[action]:
             states = ", ".join(sorted(ACTIONS[action]))
             raise IllegalTransition(
@@ -297,15 +344,28 @@ class Instance:
             limit = ADOPTED_DEADLINE
         return self.entered_at + limit * scale if limit else None
 
+    @property
+    def preparing(self) -> bool:
+        """The copy of a drill whose standby does not hold the files yet: the loss is still to come."""
+        return self.drill_of is not None and self.state is State.FAILING_OVER and self.failover is None
+
     def may_fail_over(self, now: datetime) -> bool:
         """Whether a lost machine is replaced without asking: by its policy, and within the limits."""
-        lately = [at for at in self.failovers if now - at < timedelta(days=1)]
-        apart = not lately or now - max(lately) >= FAILOVERS_APART
-        return self.on_loss == "wake" and len(lately) < FAILOVERS_A_DAY and apart
+        return self.on_loss == "wake" and over_limit(self.failovers, now) is None
 
     def overdue(self, now: datetime, scale: float = 1.0) -> bool:
         deadline = self.deadline_at(scale)
         return deadline is not None and now >= deadline
+
+
+def over_limit(before: tuple[datetime, ...], now: datetime) -> str | None:
+    """Why another failover, or drill, is one too many now; None when it is not."""
+    lately = [at for at in before if now - at < timedelta(days=1)]
+    if len(lately) >= FAILOVERS_A_DAY:
+        return f"{FAILOVERS_A_DAY} within a day are the most"
+    if lately and now - max(lately) < FAILOVERS_APART:
+        return f"the last was less than {FAILOVERS_APART.seconds // 60} minutes ago"
+    return None
 
 
 def mermaid() -> str:
@@ -324,4 +384,6 @@ def held_by(instance: Instance) -> dict[str, str]:
         held[instance.standby_snapshot_id] = "the standby holds it"
     if instance.snapshot_id is not None:
         held[instance.snapshot_id] = "the newest"
+    if instance.drill is not None and instance.drill.gone_at is None:
+        held.setdefault(instance.drill.snapshot_id, "a drill reads it")
     return held

@@ -9,7 +9,8 @@ TOLD = frozenset(
     {
         "running", "idle", "hibernated", "hibernate_failed", "suspect", "heard", "failing_over", "promoted", "gpu_found",
         "handing_back", "handing_back_failed", "machine_lost", "wake_failed", "receipt_late", "budget_warning",
-        "budget_reached", "destroyed", "failed", "price_alert",
+        "budget_reached", "destroyed", "failed", "price_alert", "woken", "handed_back", "orphan", "standby_lost", "drill_done",
+        "drill_failed",
     }
 )  # fmt: skip
 """The kinds of events that are worth telling; the log has all."""

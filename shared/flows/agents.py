@@ -8,6 +8,7 @@ import hmac
 import re
 import secrets
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,10 +22,10 @@ from shared.domain.snapshot import Snapshot, read_head
 from shared.flows import keys, retention
 from shared.flows.advance import advance
 from shared.flows.history import note
-from shared.flows.snapshot_orders import ORDERS_KEPT, prefix_of, restore_order
+from shared.flows.snapshot_orders import COPY, ORDERS_KEPT, prefix_of, restore_order
 from shared.store.base import Delete, Store
 from shared.store.records import Records, Transaction
-from shared.store.shapes import ORDERS_PENDING
+from shared.store.shapes import ORDERS_PENDING, SNAPSHOTS_OF_INSTANCE
 from shared.wire import agent as wire
 from shared.wire.base import Done
 
@@ -182,8 +183,22 @@ def _set_up_or_run(tx: Transaction, instance: Instance, attempt_id: str) -> Inst
 
 def _run(tx: Transaction, instance: Instance) -> Instance:
     restoring = "; the rest of its files is on the way" if instance.restoring else ""
-    tx.event(instance, "running", f"running{restoring}", "system")
+    kind = "woken" if instance.state is State.WAKING else "running"
+    tx.event(instance, kind, f"running{restoring}", "system")
     done_at = None if instance.restoring else tx.now
+    failover = instance.failover
+    if failover is not None and failover.back_at is None:
+        failover = replace(failover, back_at=tx.now)
+        lost = f", at most {failover.rpo_s:g} s of work lost" if failover.rpo_s is not None else ""
+        tx.event(
+            instance,
+            "handed_back",
+            f"a GPU serves again {failover.gpu_back_s:g} s after the loss was noticed{lost}",
+            "system",
+            rpo_s=failover.rpo_s,
+            rto_s=failover.rto_s,
+            gpu_back_s=failover.gpu_back_s,
+        )
     return replace(
         instance.enter(State.RUNNING, tx.now),
         order_id=None,
@@ -191,9 +206,7 @@ def _run(tx: Transaction, instance: Instance) -> Instance:
         next_action_at=tx.now,
         reserved_until=None,
         clocks=replace(instance.clocks, usable_at=tx.now, restored_at=instance.clocks.restored_at or done_at),
-        failover=replace(instance.failover, back_at=tx.now)
-        if instance.failover and instance.failover.back_at is None
-        else instance.failover,
+        failover=failover,
         failure=None if instance.state is State.FAILING_OVER else instance.failure,
     )
 
@@ -350,12 +363,28 @@ def downloads(body: wire.DownloadsRequest, agent: Attempt, deps: Deps) -> wire.D
     for key in body.keys:
         if not KEY_FORM.fullmatch(key):
             raise errors.InvalidRequest(f"{key!r} is not the key of a pack or manifest")
-    prefix, objects = prefix_of(agent.instance_id), deps.objects()
+    objects, place = deps.objects(), _places(deps, agent.instance_id)
     expires_in = timedelta(seconds=deps.settings.presign_s)
     return wire.Downloads(
-        urls={key: objects.presign_get(prefix + key, expires_in) for key in body.keys},
+        urls={key: objects.presign_get(place(key) + key, expires_in) for key in body.keys},
         expires_at=deps.clock.now() + expires_in,
     )
+
+
+def _places(deps: Deps, instance_id: str) -> Callable[[str], str]:
+    """Below which prefix an object lies: the instance's own; of a drill's copy what it did not write is its original's."""
+    own = prefix_of(instance_id)
+    if not instance_id.startswith(COPY):
+        return lambda key: own
+    original = deps.records.load(Instance, instance_id).drill_of or instance_id
+    mine = deps.records.all(Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": instance_id})
+    written = {part for one in mine for part in (one.manifest_key, one.epoch)}
+
+    def place(key: str) -> str:
+        name = key if key.startswith("m/") else key.split("/")[1]
+        return own if name in written else prefix_of(original)
+
+    return place
 
 
 def _pending(deps: Deps, agent: Attempt, snapshot_id: str) -> Snapshot:
@@ -441,7 +470,12 @@ def _problem(deps: Deps, snapshot: Snapshot, body: wire.SnapshotCommit) -> str |
         return f"the manifest cannot be read: {error.message}"
     if head.snapshot_id != snapshot.id:
         return "the manifest is another snapshot's"
-    stored = {item.key.removeprefix(prefix): item.size for item in objects.list(prefix + "p/")}
+    place = _places(deps, snapshot.instance_id)
+    stored = {
+        item.key.removeprefix(where): item.size
+        for where in {prefix, *(place(key) for key in head.packs)}
+        for item in objects.list(where + "p/")
+    }
     for key, size in head.packs.items():
         if stored.get(key) != size:
             return f"object {key} is missing or has {stored.get(key)} instead of {size} bytes"

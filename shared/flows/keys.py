@@ -53,6 +53,15 @@ def new_data_key(settings: Settings, instance_id: str) -> Create:
     return Create("instance_keys", instance_id, {"wrapped": base64.b64encode(nonce + wrapped).decode()})
 
 
+def shared_data_key(deps: Deps, instance_id: str, copy_id: str) -> Create:
+    """The write that gives a copy its original's key: the copy reads the original's objects."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    nonce = os.urandom(12)
+    wrapped = AESGCM(master_key(deps.settings)).encrypt(nonce, data_key(deps, instance_id), copy_id.encode())
+    return Create("instance_keys", copy_id, {"wrapped": base64.b64encode(nonce + wrapped).decode()})
+
+
 def data_key(deps: Deps, instance_id: str) -> bytes:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 

@@ -12,6 +12,8 @@ from shared.domain.snapshot import Snapshot
 from shared.store.records import Transaction
 
 ORDERS_KEPT = timedelta(days=7)
+COPY = "d-"
+"""Begins the id of a drill's copy; every other instance's begins otherwise."""
 
 
 def prefix_of(instance_id: str) -> str:

@@ -133,7 +133,11 @@ def remove(instance_id: str, user_id: str, deps: Deps) -> Done:
 def list_standbys(user_id: str, deps: Deps) -> wire.StandbyList:
     owned = deps.records.all(Instance, INSTANCES_OF_USER, {"user_id": user_id})
     return wire.StandbyList(
-        standbys=[view(one, deps) for one in owned if one.standby and one.state is not State.DESTROYED]
+        standbys=[
+            view(one, deps)
+            for one in owned
+            if one.standby and one.state is not State.DESTROYED and one.drill_of is None
+        ]
     )
 
 

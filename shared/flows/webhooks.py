@@ -19,6 +19,7 @@ from shared import errors
 from shared.deps import Deps
 from shared.domain.event import Event
 from shared.domain.webhook import GIVE_UP_AFTER, REMEMBERED, SHOWN, TOLD, Delivery, Webhook
+from shared.flows.snapshot_orders import COPY
 from shared.store.records import Transaction
 from shared.store.shapes import EVENTS_OF_USER, WEBHOOKS_OF_USER
 from shared.wire import webhooks as wire
@@ -102,7 +103,14 @@ def due_events(hook: Webhook, deps: Deps) -> list[Event]:
     while True:
         page, cursor = deps.records.query(Event, EVENTS_OF_USER, {"user_id": hook.user_id}, limit=100, cursor=cursor)
         found += [
-            e for e in page if e.at > since and e.at >= hook.created_at and e.kind in TOLD and e.id not in hook.told
+            e
+            for e in page
+            if e.at > since
+            and e.at >= hook.created_at
+            and e.kind in TOLD
+            and e.id not in hook.told
+            # A drill is told of by its result: its copy's losses are nobody's.
+            and not e.instance_id.startswith(COPY)
         ]
         if cursor is None or (page and page[-1].at <= since):
             return sorted(found, key=lambda e: (e.at, e.id))

@@ -43,7 +43,7 @@ def _hold(budget: Budget, deps: Deps) -> int:
     of = share(spent, budget.usd_per_month)
     if of < WARN_AT:
         return 0
-    running = [one for one in found if one.state is State.RUNNING]
+    running = [one for one in found if one.state is State.RUNNING and one.drill_of is None]
     month, reached = month_start(deps.clock.now()).strftime("%Y-%m"), of >= 1
     word = f"{month} {100 if reached else 80}"
     whose = "this instance's budget of the month" if budget.instance_id else "this month's budget"
@@ -62,7 +62,12 @@ def _hold(budget: Budget, deps: Deps) -> int:
         deps.records.transact(tell)
     if not reached:
         return 0
+    begun = [one.drill.copy_id for one in found if one.drill is not None and one.drill.ended_at is None]
+    drills = [one for one in (deps.records.find(Instance, id) for id in begun) if one is not None]
+    for one in drills:
+        # A copy holds nothing of the user's.
+        instances.destroy(one.id, 0, "budget", deps)
     for one in running:
         if not one.restoring:
             instances.hibernate(one.id, 0, "budget", deps)
-    return len(running)
+    return len(running) + len(drills)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from shared import errors
 from shared.deps import Deps
 from shared.domain.attempt import Attempt, Stage, attempt_of_label
+from shared.domain.instance import Instance
 from shared.flows.keys import is_our_attempt
 from shared.providers.base import Provider, RentedMachine
 from shared.wire.base import Report
@@ -31,6 +32,7 @@ def machines(deps: Deps) -> Report:
             notes.append(f"{name} {machine.machine_id}: {why}")
             if _terminate(provider, machine):
                 changed += 1
+                _tell(deps, machine, why)
             else:
                 failed += 1
     return Report(name="machines", looked_at=looked_at, changed=changed, failed=failed, notes=notes[:50])
@@ -52,6 +54,16 @@ def _unwanted(deps: Deps, machine: RentedMachine) -> str | None:
     if attempt.machine_id is not None and attempt.machine_id != machine.machine_id:
         return f"a twin of {attempt.machine_id}"
     return None
+
+
+def _tell(deps: Deps, machine: RentedMachine, why: str) -> None:
+    """Whoever's it was hears of it; of a machine without an attempt nobody knows whose it was."""
+    attempt = deps.records.find(Attempt, attempt_of_label(machine.token) or "")
+    instance = deps.records.find(Instance, attempt.instance_id) if attempt else None
+    if instance is None:
+        return
+    message = f"machine {machine.machine_id} existed though {why}; it is terminated"
+    deps.records.transact(lambda tx: tx.event(instance, "orphan", message, machine_id=machine.machine_id))
 
 
 def _terminate(provider: Provider, machine: RentedMachine) -> bool:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from shared.wire.base import Body, PageQuery, Query, View
-from shared.wire.standby import FailoverView
+from shared.wire.standby import DrillView, FailoverView
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Path = Annotated[str, StringConstraints(pattern=r"^/[^\x00]*$", max_length=1000)]
@@ -213,6 +213,8 @@ class InstanceView(View):
     has_standby: bool
     failover: FailoverView | None
     """The newest, measured."""
+    drill: DrillView | None = None
+    """The newest, on a copy."""
     attempts: list[AttemptView] = Field(default_factory=list)
     """Of the newest round, and every one whose machine is not proven gone; empty in lists."""
     can: dict[str, bool]

@@ -55,6 +55,8 @@ class StandbyList(View):
 class FailoverBody(Body):
     instance: str = Field(min_length=1, max_length=60)
     why: str = Field(default="asked for", max_length=200)
+    drill: bool = False
+    """Try it out on a copy, which is then destroyed; the instance goes on and only its `drill` changes."""
 
 
 class FailoverView(View):
@@ -71,3 +73,18 @@ class FailoverView(View):
     rto_s: float | None
     """From detection until the files served again, on the standby or, without one, on a GPU."""
     gpu_back_s: float | None
+
+
+class DrillView(View):
+    """A failover on a copy."""
+
+    copy_id: str
+    begun_at: datetime
+    snapshot_id: str
+    with_standby: bool
+    failover: FailoverView | None
+    """What was measured, from the loss on: making and filling the copy's standby comes before it."""
+    ended_at: datetime | None
+    failure: str | None
+    gone_at: datetime | None
+    """When every machine of the copy was proven gone."""

@@ -16,8 +16,8 @@ from shared.wire.standby import FailoverBody, StandbyBody
 from tests.support.world import FakeAgent, World, an_offer
 
 
-@pytest.fixture
-def world() -> World:
+def cpu_world() -> World:
+    """A world whose provider sells CPU machines too."""
     world = World()
     world.provider.features = Features(sells_cpu=True)
     cpu = an_offer(90, gpu_count=0, gpu_name="", vram_gb=0, usd_per_hour=Decimal("0.01"))
@@ -26,6 +26,11 @@ def world() -> World:
         for z in "abc"
     ]
     return world
+
+
+@pytest.fixture
+def world() -> World:
+    return cpu_world()
 
 
 def standbys(world: World, id: str) -> list[Attempt]:

@@ -933,7 +933,7 @@ export type PutStandbyApiArg = {
   standbyBody: StandbyBody;
 };
 export type FailOverApiResponse =
-  /** status 200 Give an instance's machine up now */ {
+  /** status 200 Give an instance's machine up now, or try that out on a copy */ {
     success: true;
     data: InstanceView;
   };
@@ -1125,6 +1125,16 @@ export type FailoverView = {
   rto_s: number | null;
   gpu_back_s: number | null;
 };
+export type DrillView = {
+  copy_id: string;
+  begun_at: string;
+  snapshot_id: string;
+  with_standby: boolean;
+  failover: FailoverView | null;
+  ended_at: string | null;
+  failure: string | null;
+  gone_at: string | null;
+};
 export type ReceiptView = {
   requested_at: string;
   confirmed_at: string | null;
@@ -1184,6 +1194,7 @@ export type InstanceView = {
   on_loss: string;
   has_standby: boolean;
   failover: FailoverView | null;
+  drill?: DrillView | null;
   attempts?: AttemptView[];
   can: {
     [key: string]: boolean;
@@ -1625,6 +1636,7 @@ export type StandbyBody = {
 export type FailoverBody = {
   instance: string;
   why?: string;
+  drill?: boolean;
 };
 export type StorageView = {
   usd: string;

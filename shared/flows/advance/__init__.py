@@ -16,6 +16,7 @@ from shared.deps import Deps
 from shared.domain.instance import RESTING, Instance, State
 from shared.flows.advance import (
     destroying,
+    drill,
     failing_over,
     hibernating,
     on_standby,
@@ -66,6 +67,9 @@ def _once(deps: Deps, instance_id: str, held: Held, actor: str) -> Next:
         kept = standby.keep(step)
         if kept is AGAIN:
             return AGAIN
+        watched = drill.watch(step)
+        if watched is AGAIN:
+            return AGAIN
         follow = STEPS.get(instance.state)
         wanted = follow(step) if follow else None
     except Moved:
@@ -78,7 +82,7 @@ def _once(deps: Deps, instance_id: str, held: Held, actor: str) -> Next:
         return deps.clock.now() + timedelta(seconds=5 * deps.settings.time_scale)
     if wanted is AGAIN:
         return AGAIN
-    times = [at for at in (settled, kept, wanted) if isinstance(at, datetime)]
+    times = [at for at in (settled, kept, watched, wanted) if isinstance(at, datetime)]
     return min(times) if times else None
 
 

@@ -15,7 +15,7 @@ from shared.domain.attempt import Attempt, Outcome, Stage
 from shared.domain.instance import Clocks, Instance, Machine, State
 from shared.domain.order import Order
 from shared.domain.snapshot import Snapshot
-from shared.flows.advance import waking
+from shared.flows.advance import drill, waking
 from shared.flows.advance.racing import gone_silently, look_again
 from shared.flows.advance.standby import holds_newest
 from shared.flows.advance.step import AGAIN, Next, Step
@@ -27,6 +27,8 @@ AGAIN_AFTER_S = 60.0
 
 def step(step: Step) -> Next:
     instance = step.instance
+    if instance.preparing:
+        return drill.prepare(step)
     standby = next((a for a in step.attempts if a.id == instance.standby_attempt_id and a.wants_machine), None)
     if standby is None:
         return _alone(step)

@@ -8,7 +8,7 @@ from typing import Any
 
 from shared import errors
 from shared.domain.attempt import Attempt, Outcome
-from shared.domain.instance import Clocks, Failover, Instance, State
+from shared.domain.instance import Clocks, Failover, Instance, State, over_limit
 from shared.domain.order import Order, Pulse
 from shared.domain.snapshot import Snapshot
 from shared.flows.advance.step import AGAIN, Next, Step
@@ -181,7 +181,19 @@ def without_machine(instance: Instance, now: datetime) -> dict[str, Any]:
     }
 
 
-def _fail_over(step: Step, why: str) -> Next:
+def _measured(step: Step, attempt: Attempt | None) -> Failover:
+    """The moments of a failover as it begins."""
+    instance = step.instance
+    pulse = step.deps.records.find(Pulse, attempt.id) if attempt else None
+    held = step.deps.records.find(Snapshot, instance.snapshot_id) if instance.snapshot_id else None
+    return Failover(
+        heard_at=pulse.at if pulse else step.now,
+        detected_at=step.now,
+        snapshot_at=held.created_at if held else None,
+    )
+
+
+def _fail_over(step: Step, attempt: Attempt | None, why: str) -> Next:
     """Wake elsewhere from the newest verified snapshot, without being asked."""
     instance = step.instance
     message = f"{why}; waking elsewhere from snapshot {instance.snapshot_id}, later changes are lost"
@@ -192,6 +204,7 @@ def _fail_over(step: Step, why: str) -> Next:
         failure=message,
         last_machine=instance.machine,
         last_host_id=None,
+        failover=_measured(step, attempt),
         **without_machine(instance, step.now),
     )
     return AGAIN
@@ -200,8 +213,6 @@ def _fail_over(step: Step, why: str) -> Next:
 def _to_standby(step: Step, attempt: Attempt | None, why: str) -> Next:
     """The machine is fenced first: its token is void before anything else may write as this instance."""
     instance = step.instance
-    pulse = step.deps.records.find(Pulse, attempt.id) if attempt else None
-    held = step.deps.records.find(Snapshot, instance.snapshot_id) if instance.snapshot_id else None
     if attempt is not None:
         step.end_attempt(attempt, Outcome.LOST, why)
     message = f"{why}; its standby takes over"
@@ -212,11 +223,7 @@ def _to_standby(step: Step, attempt: Attempt | None, why: str) -> Next:
         failure=message,
         last_machine=instance.machine,
         last_host_id=None,
-        failover=Failover(
-            heard_at=pulse.at if pulse else step.now,
-            detected_at=step.now,
-            snapshot_at=held.created_at if held else None,
-        ),
+        failover=_measured(step, attempt),
         **without_machine(instance, step.now),
     )
     return AGAIN
@@ -238,9 +245,12 @@ def lost(step: Step, attempt: Attempt | None, why: str, *, asked: bool = False) 
     if attempt is not None:
         step.end_attempt(attempt, Outcome.LOST, why)
     if again and instance.state in (State.RUNNING, State.ON_STANDBY):
-        return _fail_over(step, why)
+        return _fail_over(step, attempt, why)
     if instance.snapshot_id is not None:
         message = f"{why}; hibernated with snapshot {instance.snapshot_id}, later changes are lost"
+        limit = over_limit(instance.failovers, step.now)
+        if instance.on_loss == "wake" and limit is not None:
+            message += f". It is not failed over by itself: {limit}; wake it when you have looked"
         state = State.HIBERNATED
     else:
         message, state = f"{why}, and there is no snapshot", State.FAILED

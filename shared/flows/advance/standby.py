@@ -66,7 +66,8 @@ def keep(step: Step) -> Next:
                 if not attempt.next_action_at or attempt.next_action_at <= step.now
                 else attempt.next_action_at
             )
-    if mine or instance.state is not State.RUNNING or instance.standby is None:
+    makes = instance.state is State.RUNNING or instance.preparing
+    if mine or not makes or instance.standby is None:
         return _reserved(instance)
     if instance.standby_not_before is not None and instance.standby_not_before > step.now:
         return instance.standby_not_before
