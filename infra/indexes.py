@@ -16,14 +16,15 @@ from shared.store.base import Shape
 from shared.store.shapes import SHAPES
 
 FILE = "infra/firestore.indexes.json"
-EXPIRING = ("sessions", "events", "orders", "idempotency", "throttles")
+EXPIRING = ("sessions", "events", "orders", "idempotency", "throttles", "metrics")
 """Collections whose documents Firestore may delete once `expires_at` is past."""
 UNINDEXED = {
     "instances": ("need", "spec", "labels", "lease", "clocks", "idleness", "idle_policy", "machine", "last_machine"),
     "attempts": ("receipt",),
     "orders": ("payload", "result"),
     "events": ("details", "message"),
-    "pulses": ("gpus", "why", "vetoes"),
+    "pulses": ("gpus", "why", "vetoes", "minute"),
+    "metrics": ("minutes",),
     "snapshots": ("torn", "unreadable"),
 }
 """Fields nobody queries: an index entry for each would be written at every change."""

@@ -11,8 +11,9 @@ from shared.domain.event import Event
 from shared.domain.instance import ACTIONS, RESTING, Drill, Failover, Instance, State, held_by
 from shared.domain.retention import reasons
 from shared.domain.snapshot import Snapshot
+from shared.domain.webhook import TOLD
 from shared.errors import NotFound
-from shared.store.shapes import EVENTS_OF_INSTANCE, INSTANCES_OF_USER, SNAPSHOTS_OF_INSTANCE
+from shared.store.shapes import EVENTS_OF_INSTANCE, EVENTS_OF_USER, INSTANCES_OF_USER, SNAPSHOTS_OF_INSTANCE
 from shared.wire import instances as wire
 from shared.wire.standby import DrillView, FailoverView
 
@@ -98,6 +99,19 @@ def list_events(instance_id: str, query: wire.EventsQuery, user_id: str, deps: D
     )
     views = [wire.EventView.model_validate(event, from_attributes=True) for event in found]
     return wire.EventList(events=views, next_cursor=cursor)
+
+
+def recent_events(query: wire.RecentQuery, user_id: str, deps: Deps) -> wire.RecentEvents:
+    """What is worth telling of all the user's instances, newest first; looks back over a few hundred events."""
+    told: list[Event] = []
+    cursor: str | None = None
+    for _ in range(3):
+        found, cursor = deps.records.query(Event, EVENTS_OF_USER, {"user_id": user_id}, limit=100, cursor=cursor)
+        told += [event for event in found if event.kind in TOLD]
+        if cursor is None or len(told) >= query.limit:
+            break
+    views = [wire.RecentEventView.model_validate(event, from_attributes=True) for event in told[: query.limit]]
+    return wire.RecentEvents(events=views)
 
 
 def snapshot_view(snapshot: Snapshot, newest: str | None, kept: str | None = "the newest") -> wire.SnapshotView:

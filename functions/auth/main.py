@@ -17,7 +17,7 @@ def login(call: Call) -> wire.SessionView:
     hops = [h.strip() for h in call.request.headers.get("X-Forwarded-For", "").split(",") if h.strip()]
     trusted = deps().settings.trusted_hops
     address = hops[-trusted] if len(hops) >= trusted else (call.request.remote_addr or "unknown")
-    return auth.login(call.body, address, deps())
+    return auth.login(call.body, address, deps(), call.request.headers.get("User-Agent", ""))
 
 
 @endpoint("POST", "/auth/refresh", caller="public", body=wire.RefreshRequest)
@@ -28,6 +28,21 @@ def refresh(call: Call) -> wire.SessionView:
 @endpoint("POST", "/auth/logout", caller="public", body=wire.RefreshRequest)
 def logout(call: Call) -> Done:
     return auth.logout(call.body, deps())
+
+
+@endpoint("GET", "/auth/sessions", caller="user")
+def sessions(call: Call) -> wire.SessionList:
+    return auth.list_sessions(call.user, deps())
+
+
+@endpoint("DELETE", "/auth/sessions/{session}", caller="user")
+def end_session(call: Call) -> Done:
+    return auth.end_session(call.params["session"], call.user, deps())
+
+
+@endpoint("POST", "/auth/sessions/end-others", caller="user", body=wire.RefreshRequest)
+def end_others(call: Call) -> wire.EndedView:
+    return auth.end_other_sessions(call.body, call.user, deps())
 
 
 @endpoint("GET", "/auth/me", caller="user")
@@ -78,7 +93,7 @@ def set_defaults(call: Call) -> DefaultsView:
 
 main = functions_framework.http(
     routes(
-        login, refresh, logout, me, keys, create_key,
+        login, refresh, logout, sessions, end_session, end_others, me, keys, create_key,
         revoke_key, ssh_keys, set_ssh_keys, create_user, show_defaults, set_defaults, deps=deps,
     )
 )  # fmt: skip

@@ -3,11 +3,23 @@
 import functions_framework
 
 from shared.bootstrap import deps
+from shared.flows import metrics
 from shared.flows.instances import edit, wait_rest
-from shared.queries import full_view, list_events, list_instances, owned
+from shared.queries import full_view, list_events, list_instances, owned, recent_events
 from shared.web.endpoint import Call, endpoint, routes
 from shared.wire.base import Done
-from shared.wire.instances import EventList, EventsQuery, GetQuery, InstanceList, InstanceView, ListQuery, Patch
+from shared.wire.instances import (
+    EventList,
+    EventsQuery,
+    GetQuery,
+    InstanceList,
+    InstanceView,
+    ListQuery,
+    Patch,
+    RecentEvents,
+    RecentQuery,
+)
+from shared.wire.metrics import MetricsQuery, MetricsView
 
 
 @endpoint("GET", "/instances", caller="user", query=ListQuery)
@@ -34,6 +46,16 @@ def events(call: Call) -> EventList:
     return list_events(call.params["instance"], call.query, call.user.id, deps())
 
 
+@endpoint("GET", "/instances/{instance}/metrics", caller="user", query=MetricsQuery)
+def show_metrics(call: Call) -> MetricsView:
+    return metrics.show(call.query, owned(deps(), call.params["instance"], call.user.id), deps())
+
+
+@endpoint("GET", "/events", caller="user", query=RecentQuery)
+def recent(call: Call) -> RecentEvents:
+    return recent_events(call.query, call.user.id, deps())
+
+
 @endpoint("GET", "/healthz", caller="public")
 def healthz(call: Call) -> Done:
     # A read that finds nothing: the database answers, and nothing is learnt from it.
@@ -41,4 +63,4 @@ def healthz(call: Call) -> Done:
     return Done()
 
 
-main = functions_framework.http(routes(healthz, index, show, change, events, deps=deps))
+main = functions_framework.http(routes(healthz, index, show, change, events, show_metrics, recent, deps=deps))

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from shared.domain.metrics import Minute
+
 
 @dataclass(frozen=True)
 class Order:
@@ -50,3 +52,5 @@ class Pulse:
     disk_used_bytes: int | None = None
     workspace_bytes: int | None = None
     vetoes: list[str] = field(default_factory=list)
+    minute: Minute | None = None
+    """What this minute's samples say so far; it goes to its hour when the next begins."""

@@ -42,3 +42,8 @@ class Session:
     expires_at: datetime
     absolute_at: datetime
     rotated_at: datetime | None = None
+    current: bool = True
+    """Nobody has renewed it yet: each live login has one such, two for a moment when two tabs renew at once."""
+    issued_at: datetime | None = None
+    device: str = ""
+    """What the browser or program called itself at login."""

@@ -19,7 +19,7 @@ from shared.domain.attempt import Attempt, Outcome, Stage
 from shared.domain.instance import SEARCHING, Instance, Machine, State
 from shared.domain.order import Order, Pulse
 from shared.domain.snapshot import Snapshot, read_head
-from shared.flows import keys, retention
+from shared.flows import keys, metrics, retention
 from shared.flows.advance import advance
 from shared.flows.history import note
 from shared.flows.snapshot_orders import COPY, ORDERS_KEPT, prefix_of, restore_order
@@ -255,7 +255,7 @@ def heartbeat(body: wire.Heartbeat, agent: Attempt, deps: Deps) -> wire.Heartbea
         raise errors.Conflict("register first")
     now = deps.clock.now()
     instance = deps.records.load(Instance, agent.instance_id)
-    _keep_pulse(deps, agent, body, now)
+    _keep_pulse(deps, agent, body, now, measured=agent.id == instance.attempt_id and not agent.is_standby)
     # A machine's clock may be wrong: only the span is taken from it.
     idle_since = now - (body.at - body.idle_since) if body.idle_since else None
     if agent.id != instance.attempt_id or agent.is_standby:
@@ -276,11 +276,12 @@ def heartbeat(body: wire.Heartbeat, agent: Attempt, deps: Deps) -> wire.Heartbea
     return answer
 
 
-def _keep_pulse(deps: Deps, agent: Attempt, body: wire.Heartbeat, now: datetime) -> None:
+def _keep_pulse(deps: Deps, agent: Attempt, body: wire.Heartbeat, now: datetime, *, measured: bool) -> None:
     old = deps.records.find(Pulse, agent.id)
     fresh_for = timedelta(seconds=max(deps.settings.heartbeat_s, deps.settings.silence_after_s / 3) * 0.9)
     if old is not None and old.vetoes == body.vetoes and now - old.at < fresh_for:
         return
+    minute = metrics.gather(deps, agent.instance_id, old, body, now) if measured else None
     deps.records.put_pulse(
         Pulse(
             id=agent.id,
@@ -293,6 +294,7 @@ def _keep_pulse(deps: Deps, agent: Attempt, body: wire.Heartbeat, now: datetime)
             disk_used_bytes=body.disk_used_bytes,
             workspace_bytes=body.workspace_bytes,
             vetoes=list(body.vetoes),
+            minute=minute,
         )
     )
 

@@ -27,7 +27,7 @@ from shared.settings import Settings
 from shared.store import codec
 from shared.store.base import Create, Delete, Put, Replace
 from shared.store.records import Transaction
-from shared.store.shapes import INSTANCES_OF_USER, KEYS_OF_USER, SESSIONS_OF_FAMILY
+from shared.store.shapes import INSTANCES_OF_USER, KEYS_OF_USER, SESSIONS_OF_FAMILY, SESSIONS_OF_USER
 from shared.strategies import STRATEGIES
 from shared.wire import auth as wire
 from shared.wire.base import Done
@@ -123,7 +123,7 @@ def user_view(user: User) -> wire.UserView:
 # Sessions ------------------------------------------------------------------------------------------------------------
 
 
-def login(body: wire.LoginRequest, address: str, deps: Deps) -> wire.SessionView:
+def login(body: wire.LoginRequest, address: str, deps: Deps, device: str = "") -> wire.SessionView:
     """Raises TooManyRequests after too many wrong tries for an account or from an address."""
     buckets = [f"account|{_email(body.email)}", f"address|{address}"]
     for bucket in buckets:
@@ -134,7 +134,9 @@ def login(body: wire.LoginRequest, address: str, deps: Deps) -> wire.SessionView
         raise errors.Unauthenticated("email or password is wrong")
     deps.store.commit([Delete("throttles", _sha(buckets[0]))])
     _give_back(buckets[1], deps)
-    return _open_session(user, uuid.uuid4().hex, deps.clock.now(), deps)
+    session, view = _new_session(user, uuid.uuid4().hex, deps.clock.now(), device, deps)
+    deps.store.commit([Create("sessions", session.id, codec.encode(session))])
+    return view
 
 
 def _throttle(bucket: str, deps: Deps) -> None:
@@ -168,7 +170,10 @@ def _give_back(bucket: str, deps: Deps) -> None:
             deps.store.commit([Replace("throttles", document.id, data, document.rev)])
 
 
-def _open_session(user: User, family: str, first_at: datetime, deps: Deps) -> wire.SessionView:
+def _new_session(
+    user: User, family: str, first_at: datetime, device: str, deps: Deps
+) -> tuple[Session, wire.SessionView]:
+    """A session to be stored, and what its owner is told."""
     now, settings = deps.clock.now(), deps.settings
     token = secrets.token_urlsafe(32)
     absolute = first_at + timedelta(days=settings.refresh_absolute_days)
@@ -179,9 +184,10 @@ def _open_session(user: User, family: str, first_at: datetime, deps: Deps) -> wi
         created_at=first_at,
         expires_at=min(absolute, now + timedelta(days=settings.refresh_days)),
         absolute_at=absolute,
+        issued_at=now,
+        device=device[:200],
     )
-    deps.store.commit([Create("sessions", session.id, codec.encode(session))])
-    return wire.SessionView(
+    return session, wire.SessionView(
         access_token=access_token(user.id, family, settings, deps.clock),
         expires_in=round(settings.access_minutes * 60),
         refresh_token=token,
@@ -202,14 +208,22 @@ def refresh(body: wire.RefreshRequest, deps: Deps) -> wire.SessionView:
     user = _user(session.user_id, deps)
     if user is None:
         raise errors.Unauthenticated("this user is gone")
-    if session.rotated_at is None:
-        rotated = codec.encode(replace(session, rotated_at=now))
-        try:
-            deps.store.commit([Replace("sessions", session.id, rotated, document.rev)])
-        except errors.StoreConflict:
-            # The other tab was first; within the grace both go on.
-            pass
-    return _open_session(user, session.family, session.created_at, deps)
+    fresh, view = _new_session(user, session.family, session.created_at, session.device, deps)
+    create = Create("sessions", fresh.id, codec.encode(fresh))
+    # Together with the old one, so that a session that is being ended leaves no successor behind.
+    rotated = codec.encode(replace(session, rotated_at=session.rotated_at or now, current=False))
+    try:
+        deps.store.commit([Replace("sessions", session.id, rotated, document.rev), create])
+    except errors.StoreConflict:
+        again = deps.store.get("sessions", session.id)
+        if again is None:
+            raise errors.Unauthenticated("this session is over; log in again") from None
+        # The other tab was first; within the grace both go on.
+        with suppress(errors.StoreConflict):
+            deps.store.commit([Replace("sessions", session.id, again.data, again.rev), create])
+            return view
+        raise errors.Unavailable("this session is being renewed elsewhere; ask again") from None
+    return view
 
 
 def logout(body: wire.RefreshRequest, deps: Deps) -> Done:
@@ -227,6 +241,56 @@ def end_family(family: str, deps: Deps) -> None:
         cursor = page.cursor
         if cursor is None:
             return
+
+
+def _live(user: User, deps: Deps) -> list[Session]:
+    """The newest of each login that has not ended, newest first."""
+    found: dict[str, Session] = {}
+    cursor, now = None, deps.clock.now()
+    while True:
+        page = deps.store.query(SESSIONS_OF_USER, {"user_id": user.id, "current": True}, limit=200, cursor=cursor)
+        for document in page.documents:
+            one = codec.decode(Session, document.data)
+            known = found.get(one.family)
+            if one.expires_at > now and (known is None or known.expires_at < one.expires_at):
+                found[one.family] = one
+        cursor = page.cursor
+        if cursor is None:
+            return sorted(found.values(), key=lambda one: one.issued_at or one.created_at, reverse=True)
+
+
+def list_sessions(user: User, deps: Deps) -> wire.SessionList:
+    return wire.SessionList(
+        sessions=[
+            wire.LiveSessionView(
+                id=one.family,
+                device=one.device,
+                created_at=one.created_at,
+                renewed_at=one.issued_at or one.created_at,
+                expires_at=one.expires_at,
+            )
+            for one in _live(user, deps)
+        ]
+    )
+
+
+def end_session(family: str, user: User, deps: Deps) -> Done:
+    """Its refresh token is void at once, its access tokens within their minutes."""
+    if family not in {one.family for one in _live(user, deps)}:
+        raise errors.NotFound(f"there is no session {family}")
+    end_family(family, deps)
+    return Done()
+
+
+def end_other_sessions(body: wire.RefreshRequest, user: User, deps: Deps) -> wire.EndedView:
+    """All but the one whose refresh token this is. Raises InvalidRequest when it is none of the user's."""
+    document = deps.store.get("sessions", _sha(body.refresh_token))
+    if document is None or document.data["user_id"] != user.id:
+        raise errors.InvalidRequest("refresh_token: it is not of a session of yours, so all would end")
+    others = [one.family for one in _live(user, deps) if one.family != document.data["family"]]
+    for family in others:
+        end_family(family, deps)
+    return wire.EndedView(ended=len(others))
 
 
 # Tokens --------------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from shared.domain.event import Event
 from shared.domain.instance import Instance
 from shared.domain.lease import Lease
 from shared.domain.machine_history import Block, MachineHistory
+from shared.domain.metrics import MetricHour
 from shared.domain.models import Deployment
 from shared.domain.order import Order, Pulse
 from shared.domain.pool import Pool
@@ -51,6 +52,7 @@ R = TypeVar(
     BidMemory,
     Webhook,
     PriceAlert,
+    MetricHour,
 )
 
 COLLECTION: dict[type, str] = {
@@ -69,6 +71,7 @@ COLLECTION: dict[type, str] = {
     BidMemory: "bids",
     Webhook: "webhooks",
     PriceAlert: "alerts",
+    MetricHour: "metrics",
 }
 EVENTS_KEPT = timedelta(days=90)
 TRIES = 12
@@ -118,7 +121,8 @@ class Transaction:
         | PriceDay
         | BidMemory
         | Webhook
-        | PriceAlert,
+        | PriceAlert
+        | MetricHour,
     ) -> None:
         """Write a record that was loaded here, or create one that was not."""
         collection = COLLECTION[type(record)]

@@ -10,6 +10,7 @@ from shared.store.records import Transaction
 from shared.store.shapes import (
     EXPIRED_EVENTS,
     EXPIRED_IDEMPOTENCY,
+    EXPIRED_METRICS,
     EXPIRED_ORDERS,
     EXPIRED_PRICES,
     EXPIRED_SESSIONS,
@@ -26,6 +27,7 @@ EXPIRED = (
     EXPIRED_IDEMPOTENCY,
     EXPIRED_THROTTLES,
     EXPIRED_PRICES,
+    EXPIRED_METRICS,
 )
 
 

@@ -26,6 +26,24 @@ class SessionView(View):
     token_type: str = "Bearer"
 
 
+class LiveSessionView(View):
+    id: str
+    """The same as `sid` in the session's access tokens."""
+    device: str
+    """What it called itself at login; anybody may call themselves anything."""
+    created_at: datetime
+    renewed_at: datetime
+    expires_at: datetime
+
+
+class SessionList(View):
+    sessions: list[LiveSessionView]
+
+
+class EndedView(View):
+    ended: int
+
+
 class UserView(View):
     id: str
     email: str

@@ -89,6 +89,10 @@ class EventsQuery(PageQuery):
     limit: int = Field(default=100, ge=1, le=500)
 
 
+class RecentQuery(Query):
+    limit: int = Field(default=30, ge=1, le=100)
+
+
 class RetentionBody(Body):
     """Of which snapshots the newest is kept: of the last hours, days and weeks, and the last few in any case."""
 
@@ -248,6 +252,14 @@ class EventView(View):
 class EventList(View):
     events: list[EventView]
     next_cursor: str | None
+
+
+class RecentEventView(EventView):
+    instance_id: str
+
+
+class RecentEvents(View):
+    events: list[RecentEventView]
 
 
 class SnapshotView(View):

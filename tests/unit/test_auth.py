@@ -219,3 +219,76 @@ def test_ssh_keys_reach_machines_that_run(world: World) -> None:
     auth.set_ssh_keys(SshKeysBody(ssh_keys=[key]), world.user, world.deps)
 
     assert agent.orders("keys")[0].payload == {"authorized_keys": [key]}
+
+
+# Where one is logged in -----------------------------------------------------------------------------------------------
+
+
+def test_each_login_is_listed_once_however_often_it_was_renewed(world: World) -> None:
+    first = log_in(world)
+    user = who(world, first)
+    world.clock.step(minutes=5)
+    auth.login(wire.LoginRequest(email=EMAIL, password=PASSWORD), "1.2.3.4", world.deps, "Firefox" + "x" * 500)
+    world.clock.step(minutes=5)
+    renewed = renew(world, first.refresh_token)
+
+    sessions = auth.list_sessions(user, world.deps).sessions
+
+    assert [one.device[:7] for one in sessions] == ["", "Firefox"]
+    assert len(sessions[1].device) == 200
+    assert sessions[0].renewed_at == world.clock.now()
+    assert sessions[0].created_at < sessions[1].created_at
+    sid = jwt.decode(renewed.access_token, options={"verify_signature": False})["sid"]
+    assert sessions[0].id == sid
+
+
+def test_ending_the_others_leaves_this_one(world: World) -> None:
+    other, mine = log_in(world), log_in(world)
+    user = who(world, mine)
+
+    ended = auth.end_other_sessions(wire.RefreshRequest(refresh_token=mine.refresh_token), user, world.deps)
+
+    assert ended.ended == 1
+    with pytest.raises(errors.Unauthenticated):
+        renew(world, other.refresh_token)
+    assert renew(world, mine.refresh_token)
+    assert len(auth.list_sessions(user, world.deps).sessions) == 1
+
+
+def test_nobody_ends_all_of_theirs_by_a_token_that_is_not_theirs_nor_anothers_session(world: World) -> None:
+    session = log_in(world)
+    bob = auth.create_user("bob@example.com", PASSWORD, False, world.deps)
+
+    with pytest.raises(errors.InvalidRequest):
+        auth.end_other_sessions(wire.RefreshRequest(refresh_token=session.refresh_token), bob, world.deps)
+    family = auth.list_sessions(who(world, session), world.deps).sessions[0].id
+    with pytest.raises(errors.NotFound):
+        auth.end_session(family, bob, world.deps)
+    auth.end_session(family, who(world, session), world.deps)
+    with pytest.raises(errors.Unauthenticated):
+        renew(world, session.refresh_token)
+
+
+def test_a_session_that_is_ended_while_it_is_renewed_has_no_successor(world: World) -> None:
+    session = log_in(world)
+    user = who(world, session)
+    inner = world.store
+
+    class Ending:
+        """Ends the login between a renewal's read and its write."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(inner, name)
+
+        def commit(self, writes: list[object]) -> list[str]:
+            auth.end_family(auth.list_sessions(user, world.deps).sessions[0].id, world.deps)
+            return inner.commit(writes)  # type: ignore[arg-type]
+
+    from dataclasses import replace
+    from typing import Any, cast
+
+    with pytest.raises(errors.Unauthenticated):
+        auth.refresh(
+            wire.RefreshRequest(refresh_token=session.refresh_token), replace(world.deps, store=cast(Any, Ending()))
+        )
+    assert auth.list_sessions(user, world.deps).sessions == []

@@ -85,6 +85,28 @@ const injectedRtkApi = api
         }),
         invalidatesTags: ["auth"],
       }),
+      listSessions: build.query<ListSessionsApiResponse, ListSessionsApiArg>({
+        query: () => ({ url: `/auth/sessions` }),
+        providesTags: ["auth"],
+      }),
+      endOtherSessions: build.mutation<
+        EndOtherSessionsApiResponse,
+        EndOtherSessionsApiArg
+      >({
+        query: (queryArg) => ({
+          url: `/auth/sessions/end-others`,
+          method: "POST",
+          body: queryArg.refreshRequest,
+        }),
+        invalidatesTags: ["auth"],
+      }),
+      endSession: build.mutation<EndSessionApiResponse, EndSessionApiArg>({
+        query: (queryArg) => ({
+          url: `/auth/sessions/${queryArg.session}`,
+          method: "DELETE",
+        }),
+        invalidatesTags: ["auth"],
+      }),
       listSshKeys: build.query<ListSshKeysApiResponse, ListSshKeysApiArg>({
         query: () => ({ url: `/auth/ssh-keys` }),
         providesTags: ["auth"],
@@ -104,6 +126,15 @@ const injectedRtkApi = api
           body: queryArg.createUserRequest,
         }),
         invalidatesTags: ["auth"],
+      }),
+      recentEvents: build.query<RecentEventsApiResponse, RecentEventsApiArg>({
+        query: (queryArg) => ({
+          url: `/events`,
+          params: {
+            limit: queryArg.limit,
+          },
+        }),
+        providesTags: ["instances"],
       }),
       healthz: build.query<HealthzApiResponse, HealthzApiArg>({
         query: () => ({ url: `/healthz` }),
@@ -207,6 +238,16 @@ const injectedRtkApi = api
           },
         }),
         invalidatesTags: ["hibernate"],
+      }),
+      showMetrics: build.query<ShowMetricsApiResponse, ShowMetricsApiArg>({
+        query: (queryArg) => ({
+          url: `/instances/${queryArg.instance}/metrics`,
+          params: {
+            since: queryArg.since,
+            until: queryArg.until,
+          },
+        }),
+        providesTags: ["instances"],
       }),
       snapshotKey: build.query<SnapshotKeyApiResponse, SnapshotKeyApiArg>({
         query: (queryArg) => ({
@@ -601,6 +642,27 @@ export type RefreshSessionApiResponse = /** status 200 Renew a session */ {
 export type RefreshSessionApiArg = {
   refreshRequest: RefreshRequest;
 };
+export type ListSessionsApiResponse =
+  /** status 200 Where you are logged in */ {
+    success: true;
+    data: SessionList;
+  };
+export type ListSessionsApiArg = void;
+export type EndOtherSessionsApiResponse =
+  /** status 200 End every session of yours but this */ {
+    success: true;
+    data: EndedView;
+  };
+export type EndOtherSessionsApiArg = {
+  refreshRequest: RefreshRequest;
+};
+export type EndSessionApiResponse = /** status 200 End one of your sessions */ {
+  success: true;
+  data: Done;
+};
+export type EndSessionApiArg = {
+  session: string;
+};
 export type ListSshKeysApiResponse =
   /** status 200 List your SSH public keys */ {
     success: true;
@@ -620,6 +682,14 @@ export type CreateUserApiResponse = /** status 201 Create a user */ {
 };
 export type CreateUserApiArg = {
   createUserRequest: CreateUserRequest;
+};
+export type RecentEventsApiResponse =
+  /** status 200 What happened lately to all your instances */ {
+    success: true;
+    data: RecentEvents;
+  };
+export type RecentEventsApiArg = {
+  limit?: number;
 };
 export type HealthzApiResponse =
   /** status 200 Whether the API and its database answer */ {
@@ -710,6 +780,16 @@ export type HibernateApiResponse =
 export type HibernateApiArg = {
   instance: string;
   wait?: number;
+};
+export type ShowMetricsApiResponse =
+  /** status 200 What an instance's GPUs, memory and network did */ {
+    success: true;
+    data: MetricsView;
+  };
+export type ShowMetricsApiArg = {
+  instance: string;
+  since?: string | null;
+  until?: string | null;
 };
 export type SnapshotKeyApiResponse =
   /** status 200 What restores an instance's snapshots without us */ {
@@ -1082,6 +1162,19 @@ export type UserView = {
   admin: boolean;
   created_at: string;
 };
+export type LiveSessionView = {
+  id: string;
+  device: string;
+  created_at: string;
+  renewed_at: string;
+  expires_at: string;
+};
+export type SessionList = {
+  sessions: LiveSessionView[];
+};
+export type EndedView = {
+  ended: number;
+};
 export type SshKeysView = {
   ssh_keys: string[];
 };
@@ -1092,6 +1185,20 @@ export type CreateUserRequest = {
   email: string;
   password: string;
   admin?: boolean;
+};
+export type RecentEventView = {
+  id: string;
+  at: string;
+  kind: string;
+  message: string;
+  actor: string;
+  details: {
+    [key: string]: any;
+  };
+  instance_id: string;
+};
+export type RecentEvents = {
+  events: RecentEventView[];
 };
 export type MachineView = {
   provider: string;
@@ -1291,6 +1398,29 @@ export type ExecRequest = {
   cwd?: string | null;
   env?: object;
   timeout_s?: number;
+};
+export type MetricPointView = {
+  at: string;
+  samples: number;
+  gpu: number | null;
+  gpu_peak: number | null;
+  vram_mb: number | null;
+  vram_total_mb: number | null;
+  network_mbit: number | null;
+  disk_mb_s: number | null;
+};
+export type AsleepView = {
+  since: string;
+  until: string;
+};
+export type MetricsView = {
+  since: string;
+  until: string;
+  step_s: number;
+  idle_gpu_percent: number;
+  kept_days: number;
+  points: MetricPointView[];
+  asleep: AsleepView[];
 };
 export type RecoveryView = {
   instance_id: string;
@@ -1773,9 +1903,13 @@ export const {
   useLogoutMutation,
   useWhoAmIQuery,
   useRefreshSessionMutation,
+  useListSessionsQuery,
+  useEndOtherSessionsMutation,
+  useEndSessionMutation,
   useListSshKeysQuery,
   useSetSshKeysMutation,
   useCreateUserMutation,
+  useRecentEventsQuery,
   useHealthzQuery,
   useListInstancesQuery,
   useProvisionMutation,
@@ -1786,6 +1920,7 @@ export const {
   useStartExecMutation,
   useShowExecQuery,
   useHibernateMutation,
+  useShowMetricsQuery,
   useSnapshotKeyQuery,
   useListSnapshotsQuery,
   useTakeSnapshotMutation,
