@@ -128,6 +128,7 @@ def snapshot_view(snapshot: Snapshot, newest: str | None, kept: str | None = "th
         newest=snapshot.id == newest,
         pinned=snapshot.pinned,
         kept=kept,
+        problem=snapshot.problem,
     )
 
 

@@ -1,4 +1,4 @@
-"""snapshots ls, take, pin, unpin, rm, keep, key."""
+"""snapshots ls, take, restore, verify, diff, pull, pin, unpin, rm, keep, key."""
 
 from __future__ import annotations
 
@@ -44,6 +44,72 @@ def take(instance: str) -> None:
     api = client()
     answer = api.post(f"/instances/{find(api, instance)['id']}/snapshots", wait=50)
     out(answer) if as_json() else click.echo(f"{answer['id']} is {answer['state']}: {answer['files']} files")
+
+
+@snapshots.command("restore")
+@click.argument("instance")
+@click.argument("snapshot")
+@click.option("--yes", is_flag=True, help="Do not ask, though files of a running instance are overwritten and removed.")
+def restore(instance: str, snapshot: str, yes: bool) -> None:
+    """Go back to a snapshot: now where the instance runs, else by its next wake."""
+    api = client()
+    found = find(api, instance)
+    if found["state"] == "running" and not yes:
+        click.confirm(f"What {found['name']} changed since its last snapshot is lost. Go on?", abort=True, err=True)
+    answer = api.post(f"/instances/{found['id']}/snapshots/{snapshot}/restore")
+    how = "is being restored" if answer["restoring"] else "comes back with the next wake"
+    out(answer) if as_json() else click.echo(f"{snapshot} {how}")
+
+
+@snapshots.command("verify")
+@click.argument("instance")
+@click.argument("snapshot")
+@click.option(
+    "--seconds", type=click.FloatRange(1, 50), default=25, show_default=True, help="How long contents are read."
+)
+def verify(instance: str, snapshot: str, seconds: float) -> None:
+    """Read a snapshot in storage again: every object's size, its manifest, and contents for a while. Exit 1 when damaged."""
+    api = client()
+    answer = api.post(f"/instances/{find(api, instance)['id']}/snapshots/{snapshot}/verify", wait=seconds)
+    if as_json():
+        out(answer)
+    else:
+        click.echo(f"{answer['objects']} objects, {answer['frames_read']} of {answer['frames']} frames read: "
+                   f"{answer['problem'] or 'good'}")  # fmt: skip
+    if answer["problem"]:
+        raise click.exceptions.Exit(1)
+
+
+@snapshots.command("diff")
+@click.argument("instance")
+@click.argument("old")
+@click.argument("new")
+def diff(instance: str, old: str, new: str) -> None:
+    """Say which files two snapshots differ in: + new, - gone, M changed."""
+    from cli import pulling
+
+    api = client()
+    lines = pulling.diff(api, find(api, instance)["id"], old, new)
+    if as_json():
+        out({"changes": [{"mark": mark, "path": path} for mark, path in lines]})
+        return
+    for mark, path in lines:
+        click.echo(f"{mark} {path}")
+
+
+@snapshots.command("pull")
+@click.argument("instance")
+@click.argument("snapshot")
+@click.option("--to", type=click.Path(file_okay=False), default=".", show_default=True)
+def pull(instance: str, snapshot: str, to: str) -> None:
+    """Download a snapshot's files to a folder here; they are opened on this machine only."""
+    from cli import pulling
+
+    api = client()
+    files, total = pulling.pull(api, find(api, instance)["id"], snapshot, to)
+    out({"files": files, "bytes": total, "to": to}) if as_json() else click.echo(
+        f"{files} files, {size(total)} are below {to}"
+    )
 
 
 @snapshots.command("pin")

@@ -1,14 +1,25 @@
-"""List an instance's snapshots; take one now; pin one or give it up."""
+"""List an instance's snapshots; take, pin, verify, restore and read one; give it up."""
 
 import functions_framework
 
 from shared.bootstrap import deps
-from shared.flows import retention
+from shared.flows import retention, snapshots
 from shared.flows.instances import snapshot_key, take_snapshot
-from shared.queries import list_snapshots, owned, snapshot_view
+from shared.queries import full_view, list_snapshots, owned, snapshot_view
 from shared.web.endpoint import Call, endpoint, routes
 from shared.wire.base import Done
-from shared.wire.instances import ListSnapshotsQuery, RecoveryView, SnapshotList, SnapshotPatch, SnapshotView, WaitQuery
+from shared.wire.instances import (
+    AddressesBody,
+    AddressesView,
+    InstanceView,
+    ListSnapshotsQuery,
+    RecoveryView,
+    SnapshotList,
+    SnapshotPatch,
+    SnapshotView,
+    VerifyView,
+    WaitQuery,
+)
 
 
 @endpoint("GET", "/instances/{instance}/snapshots", caller="user", query=ListSnapshotsQuery)
@@ -37,9 +48,27 @@ def remove(call: Call) -> Done:
     return Done(done=True)
 
 
+@endpoint("POST", "/instances/{instance}/snapshots/{snapshot}/restore", caller="user")
+def restore(call: Call) -> InstanceView:
+    instance = owned(deps(), call.params["instance"], call.user.id)
+    return full_view(deps(), snapshots.restore(instance.id, call.params["snapshot"], call.user.id, deps()))
+
+
+@endpoint("POST", "/instances/{instance}/snapshots/{snapshot}/verify", caller="user", query=WaitQuery)
+def verify(call: Call) -> VerifyView:
+    instance = owned(deps(), call.params["instance"], call.user.id)
+    return snapshots.verify(instance, call.params["snapshot"], call.query.wait, deps())
+
+
+@endpoint("POST", "/instances/{instance}/snapshots/{snapshot}/addresses", caller="user", body=AddressesBody)
+def addresses(call: Call) -> AddressesView:
+    instance = owned(deps(), call.params["instance"], call.user.id)
+    return snapshots.addresses(instance, call.params["snapshot"], call.body.keys, deps())
+
+
 @endpoint("GET", "/instances/{instance}/recovery", caller="user")
 def recovery(call: Call) -> RecoveryView:
     return snapshot_key(owned(deps(), call.params["instance"], call.user.id), deps())
 
 
-main = functions_framework.http(routes(index, take, pin, remove, recovery, deps=deps))
+main = functions_framework.http(routes(index, take, pin, remove, restore, verify, addresses, recovery, deps=deps))

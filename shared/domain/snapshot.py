@@ -27,7 +27,8 @@ HEAD_LIMIT = 64 << 20
 
 @dataclass(frozen=True)
 class Snapshot:
-    """`state`: pending until the agent commits, then verified or failed; dropped once it is given up and about to go.
+    """`state`: pending until the agent commits, then verified or failed; dropped once it is given up and about to go;
+    damaged once storage was found not to hold it whole.
 
     Only a verified one is ever restored.
     """
@@ -53,6 +54,10 @@ class Snapshot:
     problem: str | None = None
     pinned: bool = False
     """Stays whatever the rules of retention say."""
+    check_at: datetime | None = None
+    """When samples of it are read next."""
+    damaged_packs: tuple[str, ...] = ()
+    """The objects that nothing may be built upon."""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ from shared.wire import agent as wire
 from shared.wire.base import Done
 
 KEY_FORM = re.compile(r"(p/[0-9a-f]{12}/[0-9]+-[0-9a-f]{16}|m/s-[0-9a-f]{16})")
+FIRST_CHECK = timedelta(days=1)
+"""From a commit until samples of the snapshot are read."""
 STOP = {"stop": True}
 
 
@@ -124,6 +126,9 @@ def _awaited(instance: Instance, attempt: Attempt) -> bool:
     if attempt.is_standby:
         return instance.standby is not None and instance.standby_attempt_id is None
     if attempt.round != instance.round:
+        return False
+    if instance.state in (State.WAKING, State.FAILING_OVER) and instance.snapshot_id is None:
+        # Its newest snapshot was found damaged meanwhile: an empty workspace is no wake.
         return False
     if instance.state is State.ON_STANDBY:
         return instance.incoming_attempt_id is None
@@ -430,6 +435,8 @@ def commit_snapshot(body: wire.SnapshotCommit, agent: Attempt, deps: Deps) -> wi
                 torn=tuple(body.torn),
                 unreadable=tuple(body.unreadable),
                 verified_at=None if problem else tx.now,
+                # A drill's copy is gone before the day is over.
+                check_at=None if problem or instance.drill_of else tx.now + FIRST_CHECK,
                 problem=problem,
             )
         )
@@ -478,7 +485,11 @@ def _problem(deps: Deps, snapshot: Snapshot, body: wire.SnapshotCommit) -> str |
         for where in {prefix, *(place(key) for key in head.packs)}
         for item in objects.list(where + "p/")
     }
+    known = deps.records.all(Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": snapshot.instance_id})
+    damaged = {pack for one in known for pack in one.damaged_packs}
     for key, size in head.packs.items():
+        if key in damaged:
+            return f"object {key}, which it is built upon, is damaged"
         if stored.get(key) != size:
             return f"object {key} is missing or has {stored.get(key)} instead of {size} bytes"
     return None
@@ -565,6 +576,8 @@ def _after_follow(tx: Transaction, instance: Instance, order: Order) -> Instance
 def _after_restore(tx: Transaction, instance: Instance, before: Order, order: Order) -> Instance:
     if order.state == "failed":
         tx.event(instance, "restore_failed", f"restore failed: {order.error}", "agent")
+        if instance.state is State.RUNNING and order.payload.get("exact"):
+            instance = replace(instance, failure=f"the restore failed half-way, restore again: {order.error}")
         return replace(instance, pokes=instance.pokes + 1)
     usable = order.stage == "usable" or order.state == "done"
     if order.state == "done":

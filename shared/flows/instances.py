@@ -156,6 +156,10 @@ def wake(instance_id: str, wait_s: float, user_id: str, deps: Deps) -> Instance:
         if instance.state is State.WAKING:
             return
         instance.require(Action.WAKE)
+        if instance.snapshot_id is None:
+            raise errors.Conflict(
+                f"no whole snapshot of instance {instance.id} is left; its events say what was damaged"
+            )
         tx.save(
             replace(
                 instance.enter(State.WAKING, tx.now),

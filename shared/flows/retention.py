@@ -34,7 +34,10 @@ def change(instance_id: str, snapshot_id: str, pinned: bool, deps: Deps) -> Snap
     """Pin a snapshot, which then stays whatever the rules say, or take that back."""
 
     def apply(tx: Transaction) -> Snapshot:
-        changed = replace(_one(tx, instance_id, snapshot_id), pinned=pinned)
+        snapshot = _one(tx, instance_id, snapshot_id)
+        if snapshot.state != "verified":
+            raise errors.NotFound(f"there is no whole snapshot {snapshot_id}")
+        changed = replace(snapshot, pinned=pinned)
         tx.save(changed)
         return changed
 
@@ -65,7 +68,7 @@ def remove(instance_id: str, snapshot_id: str, deps: Deps) -> None:
 
 def _one(tx: Transaction, instance_id: str, snapshot_id: str) -> Snapshot:
     snapshot = tx.load(Snapshot, snapshot_id)
-    if snapshot.instance_id != instance_id or snapshot.state != "verified":
+    if snapshot.instance_id != instance_id or snapshot.state not in ("verified", "damaged"):
         raise errors.NotFound(f"there is no snapshot {snapshot_id}")
     return snapshot
 
@@ -92,7 +95,8 @@ def prune(instance_id: str, deps: Deps) -> tuple[int, int]:
     snapshots = deps.records.all(Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": instance_id})
     stay = [one for one in snapshots if one.state == "verified"]
     writing = {one.epoch for one in snapshots if one.state == "pending"}
-    gone = [one for one in snapshots if one.state not in ("verified", "pending")]
+    damaged = [one for one in snapshots if one.state == "damaged"]
+    gone = [one for one in snapshots if one.state not in ("verified", "pending", "damaged")]
     if instance.state is State.DESTROYED or not stay:
         look_again(instance_id, begun.prune_at, None, deps)
         return 0, 0
@@ -104,6 +108,16 @@ def prune(instance_id: str, deps: Deps) -> tuple[int, int]:
         for pack in head.packs:
             # The oldest that names a pack answers for its bytes.
             named[pack] = one
+    for one in damaged:
+        # What can still be read of it is its owner's, who gives it up or not; where its manifest is lost, what it wrote.
+        try:
+            manifest = objects.get(prefix + one.manifest_key)
+            for pack in read_head(manifest, data_key, one.manifest_key).packs:
+                named.setdefault(pack, one)
+        except errors.StorageError as error:
+            if error.details.get("transient"):
+                raise
+            writing.add(one.epoch)
     for one in gone:
         objects.delete(prefix + one.manifest_key)
     removed, bytes_of = 0, defaultdict[str, int](int)

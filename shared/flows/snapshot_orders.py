@@ -22,9 +22,15 @@ def prefix_of(instance_id: str) -> str:
 
 
 def restore_order(
-    tx: Transaction, instance: Instance, snapshot: Snapshot, attempt_id: str, *, follow: bool = False
+    tx: Transaction,
+    instance: Instance,
+    snapshot: Snapshot,
+    attempt_id: str,
+    *,
+    follow: bool = False,
+    exact: bool = False,
 ) -> Order:
-    """The record of a restore; saved with the transaction. `follow`: a standby's, which also removes what is gone."""
+    """The record of a restore; saved with the transaction. `exact`: what is gone is removed; `follow`: a standby's."""
     order = Order(
         id=f"o-{uuid.uuid4().hex[:16]}",
         instance_id=instance.id,
@@ -36,7 +42,7 @@ def restore_order(
             "workspace": list(instance.spec.workspace),
             "hot": list(instance.spec.hot),
             "max_connections": 8,
-            "exact": follow,
+            "exact": follow or exact,
             "follow": follow,
         },
         created_at=tx.now,

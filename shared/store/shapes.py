@@ -40,6 +40,7 @@ ALERTS_OF_GPU = Shape("alerts_of_gpu", "alerts", ("gpu_key", "interruptible"))
 POOLS_OF_USER = Shape("pools_of_user", "pools", ("user_id",))
 POOLS = Shape("pools", "pools")
 SEATS_OF_POOL = Shape("seats_of_pool", "instances", ("pool_id",))
+DUE_CHECKS = Shape("due_checks", "snapshots", (), "check_at")
 PRUNABLE_INSTANCES = Shape("prunable_instances", "instances", (), "prune_at")
 RESERVED_INSTANCES = Shape("reserved_instances", "instances", (), "reserved_until")
 

@@ -12,9 +12,20 @@ from shared.sweeps.models import models
 from shared.sweeps.pool import pool
 from shared.sweeps.records import records, reservations
 from shared.sweeps.retention import retention
+from shared.sweeps.verification import verification
 from shared.wire.base import Report
 
-SWEEPS: tuple[Callable[[Deps], Report], ...] = (machines, models, budgets, reservations, pool, retention, records)
+SWEEPS: tuple[Callable[[Deps], Report], ...] = (
+    machines,
+    models,
+    budgets,
+    reservations,
+    pool,
+    retention,
+    records,
+    # Last, as it is the one that reads much.
+    verification,
+)
 
 
 def clean(deps: Deps) -> Report:

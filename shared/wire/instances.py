@@ -276,6 +276,30 @@ class SnapshotView(View):
     pinned: bool
     kept: str | None
     """Why it stays; None when it goes with the next pruning."""
+    problem: str | None = None
+    """What is wrong with one that failed or is damaged."""
+
+
+class VerifyView(View):
+    """What a check found: every object's size and the whole manifest, and as many frames as there was time to read."""
+
+    snapshot_id: str
+    state: str
+    problem: str | None
+    objects: int
+    frames: int
+    frames_read: int
+
+
+class AddressesBody(Body):
+    keys: list[Annotated[str, Field(max_length=200)]] = Field(default_factory=list, max_length=1000)
+    """Of packs; the manifest's address comes anyway."""
+
+
+class AddressesView(View):
+    manifest_key: str
+    urls: dict[str, str]
+    expires_at: datetime
 
 
 class SnapshotList(View):

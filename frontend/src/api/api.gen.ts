@@ -297,6 +297,40 @@ const injectedRtkApi = api
         }),
         invalidatesTags: ["snapshots"],
       }),
+      snapshotAddresses: build.mutation<
+        SnapshotAddressesApiResponse,
+        SnapshotAddressesApiArg
+      >({
+        query: (queryArg) => ({
+          url: `/instances/${queryArg.instance}/snapshots/${queryArg.snapshot}/addresses`,
+          method: "POST",
+          body: queryArg.addressesBody,
+        }),
+        invalidatesTags: ["snapshots"],
+      }),
+      restoreSnapshot: build.mutation<
+        RestoreSnapshotApiResponse,
+        RestoreSnapshotApiArg
+      >({
+        query: (queryArg) => ({
+          url: `/instances/${queryArg.instance}/snapshots/${queryArg.snapshot}/restore`,
+          method: "POST",
+        }),
+        invalidatesTags: ["snapshots"],
+      }),
+      verifySnapshot: build.mutation<
+        VerifySnapshotApiResponse,
+        VerifySnapshotApiArg
+      >({
+        query: (queryArg) => ({
+          url: `/instances/${queryArg.instance}/snapshots/${queryArg.snapshot}/verify`,
+          method: "POST",
+          params: {
+            wait: queryArg.wait,
+          },
+        }),
+        invalidatesTags: ["snapshots"],
+      }),
       wake: build.mutation<WakeApiResponse, WakeApiArg>({
         query: (queryArg) => ({
           url: `/instances/${queryArg.instance}/wake`,
@@ -833,6 +867,35 @@ export type RemoveSnapshotApiResponse = /** status 200 Give a snapshot up */ {
 export type RemoveSnapshotApiArg = {
   instance: string;
   snapshot: string;
+};
+export type SnapshotAddressesApiResponse =
+  /** status 200 Where a snapshot's objects are read */ {
+    success: true;
+    data: AddressesView;
+  };
+export type SnapshotAddressesApiArg = {
+  instance: string;
+  snapshot: string;
+  addressesBody: AddressesBody;
+};
+export type RestoreSnapshotApiResponse =
+  /** status 200 Restore a snapshot: now where the instance runs, else by its next wake */ {
+    success: true;
+    data: InstanceView;
+  };
+export type RestoreSnapshotApiArg = {
+  instance: string;
+  snapshot: string;
+};
+export type VerifySnapshotApiResponse =
+  /** status 200 Read a snapshot in storage again */ {
+    success: true;
+    data: VerifyView;
+  };
+export type VerifySnapshotApiArg = {
+  instance: string;
+  snapshot: string;
+  wait?: number;
 };
 export type WakeApiResponse = /** status 200 Wake a hibernated instance */ {
   success: true;
@@ -1441,6 +1504,7 @@ export type SnapshotView = {
   newest: boolean;
   pinned: boolean;
   kept: string | null;
+  problem?: string | null;
 };
 export type SnapshotList = {
   retention: RetentionBody;
@@ -1449,6 +1513,24 @@ export type SnapshotList = {
 };
 export type SnapshotPatch = {
   pinned: boolean;
+};
+export type AddressesView = {
+  manifest_key: string;
+  urls: {
+    [key: string]: string;
+  };
+  expires_at: string;
+};
+export type AddressesBody = {
+  keys?: string[];
+};
+export type VerifyView = {
+  snapshot_id: string;
+  state: string;
+  problem: string | null;
+  objects: number;
+  frames: number;
+  frames_read: number;
 };
 export type BlockView = {
   machine: string;
@@ -1926,6 +2008,9 @@ export const {
   useTakeSnapshotMutation,
   usePinSnapshotMutation,
   useRemoveSnapshotMutation,
+  useSnapshotAddressesMutation,
+  useRestoreSnapshotMutation,
+  useVerifySnapshotMutation,
   useWakeMutation,
   useListBlocksQuery,
   useMachineHistoryQuery,

@@ -174,6 +174,11 @@ def _follow(step: Step, holder: Attempt) -> Next:
     instance = step.instance
     if instance.attempt_id == holder.id or instance.snapshot_id in (None, instance.standby_snapshot_id):
         return None
+    held = step.deps.records.find(Snapshot, instance.standby_snapshot_id) if instance.standby_snapshot_id else None
+    newest = step.deps.records.find(Snapshot, instance.snapshot_id) if instance.snapshot_id else None
+    if held and newest and held.state == "damaged" and newest.created_at < held.created_at:
+        # Damaged in storage, whole here: an older one would take files away.
+        return None
     order = step.deps.records.find(Order, instance.standby_order_id) if instance.standby_order_id else None
     if order is not None and order.attempt_id == holder.id:
         if not order.ended:
