@@ -6,6 +6,7 @@ In the product addresses come from the control plane, presigned; here they are p
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -16,6 +17,10 @@ from agent.snapshot.restore import restore
 from agent.snapshot.save import save
 
 KEY = bytes(range(32))
+
+
+class Enough(Exception):
+    """The restore is usable, which was all that was asked."""
 
 
 class Plain:
@@ -57,6 +62,7 @@ def main() -> None:
     parser.add_argument("--parent")
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--hot", action="append", default=[])
+    parser.add_argument("--until-usable", action="store_true", help="end a restore as soon as it is usable")
     given = parser.parse_args()
     given.state.mkdir(parents=True, exist_ok=True)
     store, started = Plain(given.base, given.snapshot), time.monotonic()
@@ -69,8 +75,14 @@ def main() -> None:
 
         def usable(done: int, total: int) -> None:
             marks.append(time.monotonic() - started)
+            if given.until_usable:
+                raise Enough
 
-        total = restore(lambda _: str(given.folder), KEY, f"m/{given.snapshot}", store, given.state, given.hot, usable)
+        total = 0
+        with contextlib.suppress(Enough):
+            total = restore(
+                lambda _: str(given.folder), KEY, f"m/{given.snapshot}", store, given.state, given.hot, usable
+            )
         done = {"bytes": total, "usable_s": marks[0]}
     sys.stdout.write(json.dumps({**done, "seconds": time.monotonic() - started}) + "\n")
 

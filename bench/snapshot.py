@@ -1,11 +1,13 @@
 """The snapshot engine beside restic, tar with zstd and bare copying, in turn on one server: `make bench NAME=snapshot`.
 
 Every round runs each contender once per workspace; figures are medians over the rounds, goals are ratios within this run.
-SCALE=0.1 makes workspaces a tenth as large, ROUNDS=1 shortens it; goals are judged at SCALE=1 only.
+SCALE=0.1 makes workspaces a tenth as large, ROUNDS=1 shortens it; goals are judged at SCALE=1 only. The server is a light one, so
+that it does not measure itself; a shorter round each follows over a link with latency and a limited rate, and on SeaweedFS.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import resource
@@ -26,6 +28,8 @@ from bench import workspaces
 from bench.report import finish
 from infra.agent_bundle import wheels
 from local.embedded import ROOT
+from tests.support import s3_server
+from tests.support.s3_server import S3Server
 
 SCALE = float(os.environ.get("SCALE", "1"))
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
@@ -40,7 +44,13 @@ GOALS = {
     "mixed_incremental": ">= 3 x restic",
     "mixed_restore": ">= 2 x restic",
     "peak_mb": f"<= {MEMORY_GOAL_MB}",
+    "seaweedfs_save": ">= 1.8 x restic",
+    "seaweedfs_restore": ">= 1.5 x restic",
 }
+FAR = ("--latency-ms", "25", "--line-mb-s", "90", "--total-mb-s", "600")
+"""A link as between regions: milliseconds, MB/s of one connection, MB/s of all."""
+SHORT = 0.25
+"""The share of a workspace that the rounds on other servers take."""
 
 
 class Watch:
@@ -88,6 +98,8 @@ class Contest:
         self.rows: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
         self.server: subprocess.Popen[bytes] | None = None
         self.url = ""
+        self.signed: S3Server | None = None
+        """Whose credentials are needed, when the server asks for any."""
 
     def serve(self, *options: str) -> None:
         """A fresh, empty server."""
@@ -184,11 +196,12 @@ class Restic:
         self._contest, self._program = contest, str(program)
 
     def env(self) -> dict[str, str]:
+        server = self._contest.signed
         return {
-            "RESTIC_REPOSITORY": f"s3:{self._contest.url}/bench/restic",
+            "RESTIC_REPOSITORY": f"s3:{self._contest.url}/{server.bucket if server else 'bench'}/restic",
             "RESTIC_PASSWORD": "bench",
-            "AWS_ACCESS_KEY_ID": "bench",
-            "AWS_SECRET_ACCESS_KEY": "bench-secret",
+            "AWS_ACCESS_KEY_ID": server.access_key if server else "bench",
+            "AWS_SECRET_ACCESS_KEY": server.secret_key if server else "bench-secret",
             "RESTIC_CACHE_DIR": str(self._contest.folder / "restic-cache"),
         }
 
@@ -204,6 +217,31 @@ class Restic:
 
     def restore(self, what: str, to: Path) -> None:
         self._contest.run("restic", what, [self._program, "restore", "-q", "latest", "--target", str(to)], self.env())
+
+
+class Standalone:
+    """Ours as the standalone tool, which signs its addresses: for a server that demands that."""
+
+    def __init__(self, contest: Contest, libraries: Path, server: S3Server) -> None:
+        self._contest = contest
+        key_file = contest.folder / "key"
+        key_file.write_text(base64.b64encode(bytes(range(32))).decode())
+        self._options = [
+            "--store", f"s3://{server.bucket}/ours", "--endpoint", server.endpoint, "--key-file", str(key_file),
+        ]  # fmt: skip
+        self._env = {
+            "PYTHONPATH": f"{libraries}:{ROOT}",
+            "AWS_ACCESS_KEY_ID": server.access_key,
+            "AWS_SECRET_ACCESS_KEY": server.secret_key,
+        }
+
+    def save(self, what: str, folder: Path) -> None:
+        command = [sys.executable, "-m", "agent.snapshot", "save", str(folder), *self._options]
+        self._contest.run("ours", what, command, self._env)
+
+    def restore(self, what: str, to: Path) -> None:
+        command = [sys.executable, "-m", "agent.snapshot", "restore", "--to", str(to), *self._options]
+        self._contest.run("ours", what, command, self._env)
 
 
 def tar_save(contest: Contest, what: str, folder: Path) -> None:
@@ -283,6 +321,36 @@ def round_of(contest: Contest, ours: Ours, restic: Restic, sources: dict[str, Pa
     contest.stop()
 
 
+def far_round(contest: Contest, ours: Ours, restic: Restic, source: Path) -> None:
+    target = contest.folder / "target"
+    contest.serve(*FAR)
+    ours("save", "far save", source, "s1")
+    ours("restore", "far restore", target, "s1")
+    shutil.rmtree(target)
+    contest.serve(*FAR)
+    restic.init()
+    restic.save("far save", source)
+    restic.restore("far restore", target)
+    shutil.rmtree(target)
+    contest.stop()
+
+
+def seaweedfs_round(contest: Contest, libraries: Path, restic: Restic, source: Path) -> None:
+    target = contest.folder / "target"
+    with s3_server.running(contest.folder / "weed") as server:
+        contest.signed, contest.url = server, server.endpoint
+        ours = Standalone(contest, libraries, server)
+        ours.save("seaweedfs save", source)
+        ours.restore("seaweedfs restore", target)
+        shutil.rmtree(target)
+        restic.init()
+        restic.save("seaweedfs save", source)
+        restic.restore("seaweedfs restore", target)
+        shutil.rmtree(target)
+    contest.signed = None
+    shutil.rmtree(contest.folder / "weed")
+
+
 def judged(contest: Contest, figures: dict[str, Any]) -> dict[str, bool]:
     """Each goal, from the medians."""
 
@@ -291,6 +359,8 @@ def judged(contest: Contest, figures: dict[str, Any]) -> dict[str, bool]:
         figures.setdefault("times", {})[f"{what} / {of}"] = round(ratio, 2)
         return ratio
 
+    times("far save")
+    times("far restore")
     peak = max(row["peak_mb"] for (who, _), rows in contest.rows.items() if who == "ours" for row in rows)
     figures["peak_mb"] = round(peak)
     return {
@@ -303,6 +373,8 @@ def judged(contest: Contest, figures: dict[str, Any]) -> dict[str, bool]:
         "mixed_incremental": times("mixed incremental") >= 3,
         "mixed_restore": times("mixed restore") >= 2,
         "peak_mb": peak <= MEMORY_GOAL_MB,
+        "seaweedfs_save": times("seaweedfs save") >= 1.8,
+        "seaweedfs_restore": times("seaweedfs restore") >= 1.5,
     }
 
 
@@ -328,6 +400,10 @@ def main() -> None:
         try:
             for _ in range(ROUNDS):
                 round_of(contest, Ours(contest, libraries), restic, sources, figures)
+            shutil.rmtree(folder / "source")
+            short = workspaces.weights(folder / "short", SCALE * SHORT)
+            far_round(contest, Ours(contest, libraries), restic, short)
+            seaweedfs_round(contest, libraries, restic, short)
         finally:
             contest.stop()
         goals_met = judged(contest, figures)
