@@ -421,6 +421,9 @@ def commit_snapshot(body: wire.SnapshotCommit, agent: Attempt, deps: Deps) -> wi
         instance = tx.load(Instance, fresh.instance_id)
         if not tx.load(Attempt, agent.id).wants_machine:
             raise errors.Unauthenticated("this machine is no longer wanted", **STOP)
+        if instance.attempt_id != agent.id:
+            # A standby that has handed back lives on; a snapshot it was still at must not follow the GPU's.
+            raise errors.Conflict(f"another machine serves instance {instance.id} now")
         state = "failed" if problem else "verified"
         tx.save(
             replace(

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shared.store.base import Document, Page, Shape, Store, Write
+from shared.store.base import Delete, Document, Page, Shape, Store, Write
 
 
 class CountingStore:
@@ -17,6 +17,8 @@ class CountingStore:
         self.calls: Counter[str] = Counter()
         self.documents = 0
         self.reads = 0
+        self.writes = 0
+        self.deletes = 0
 
     def get(self, collection: str, id: str) -> Document | None:
         self.calls["get"] += 1
@@ -30,6 +32,9 @@ class CountingStore:
 
     def commit(self, writes: Sequence[Write]) -> list[str]:
         self.calls["commit"] += 1
+        for write in writes:
+            self.deletes += isinstance(write, Delete)
+            self.writes += not isinstance(write, Delete)
         return self.inner.commit(writes)
 
     def query(

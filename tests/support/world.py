@@ -196,9 +196,9 @@ class FakeAgent:
         )
         return [order for order in pending if order.kind == kind]
 
-    def take_snapshot(self, damage: bool = False) -> Snapshot:
-        """Follow the pending snapshot order: one pack, then the manifest, then the commit."""
-        order = self.orders("snapshot")[0]
+    def take_snapshot(self, damage: bool = False, order: Order | None = None) -> Snapshot:
+        """Follow a snapshot order, by default the pending one: one pack, then the manifest, then the commit."""
+        order = order or self.orders("snapshot")[0]
         deps = self.world.deps
         snapshot = deps.records.load(Snapshot, order.payload["snapshot_id"])
         uploads = agents.uploads(wire.UploadsRequest(snapshot_id=snapshot.id, count=1, manifest=True), self.me, deps)

@@ -7,10 +7,12 @@ from decimal import Decimal
 
 import pytest
 
-from shared import errors
-from shared.domain.attempt import Attempt, Stage
+from shared import errors, leases
+from shared.domain.attempt import Attempt, Outcome, Stage
 from shared.domain.instance import Instance, State
+from shared.domain.order import Pulse
 from shared.flows import instances, standby
+from shared.flows.advance.step import Step
 from shared.providers.base import Features, MachineStatus
 from shared.wire.standby import FailoverBody, StandbyBody
 from tests.support.world import FakeAgent, World, an_offer
@@ -311,3 +313,35 @@ def test_bad_requests_rent_nothing(world: World) -> None:
     seen = standby.put(StandbyBody(instance=instance.id, preview=True), world.user.id, world.deps)
     assert seen.phase == "preview" and seen.usd_per_month == Decimal("7.30")
     assert len(world.provider.creates) == rented
+
+
+def test_a_standby_that_has_handed_back_can_commit_nothing_more(world: World) -> None:
+    instance, _, follower = on_standby(world)
+    beat_until(world, instance.id, follower, lambda i: bool(follower.orders("snapshot")))
+    slow = follower.orders("snapshot")[0]
+    gpu = gpu_ready(world, instance.id)
+    world.settle(instance.id, lambda i: len(follower.orders("snapshot")) == 2)
+    last = follower.take_snapshot(order=next(o for o in follower.orders("snapshot") if o.id != slow.id))
+    world.settle(instance.id, lambda i: bool(gpu.orders("restore")))
+    gpu.finish("restore", stage="restored")
+    world.settle(instance.id)
+
+    with pytest.raises(errors.Conflict, match="another machine serves"):
+        follower.take_snapshot(order=slow)
+    assert world.instance(instance.id).snapshot_id == last.id
+
+
+def test_the_last_sign_of_life_is_measured_even_when_the_failover_died_after_fencing(world: World) -> None:
+    instance, agent, follower = with_standby(world)
+    agent.beat()
+    heard = world.deps.records.load(Pulse, agent.attempt_id).at
+    with leases.hold(world.deps, instance.id) as held:
+        attempts = world.deps.records.open_attempts(instance.id)
+        step = Step(world.deps, world.instance(instance.id), held.lease, attempts, "system")
+        step.end_attempt(agent.me, Outcome.LOST, "gone")
+    for _ in range(5):
+        world.clock.step(seconds=3)
+        follower.beat()
+        world.advance(instance.id)
+    failed_over = world.settle(instance.id, lambda i: i.state is State.ON_STANDBY)
+    assert failed_over.failover is not None and failed_over.failover.heard_at == heard

@@ -184,7 +184,9 @@ def without_machine(instance: Instance, now: datetime) -> dict[str, Any]:
 def _measured(step: Step, attempt: Attempt | None) -> Failover:
     """The moments of a failover as it begins."""
     instance = step.instance
-    pulse = step.deps.records.find(Pulse, attempt.id) if attempt else None
+    # By the instance's own word: after a crash the attempt may be closed before this is done.
+    heard_of = attempt.id if attempt else instance.attempt_id
+    pulse = step.deps.records.find(Pulse, heard_of) if heard_of else None
     held = step.deps.records.find(Snapshot, instance.snapshot_id) if instance.snapshot_id else None
     return Failover(
         heard_at=pulse.at if pulse else step.now,
