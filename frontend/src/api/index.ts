@@ -19,6 +19,8 @@ export const api = generated.enhanceEndpoints({
     setInstanceBudget: { invalidatesTags: ["usage"] },
     blockMachine: { invalidatesTags: ["machines", "market"] },
     unblockMachine: { invalidatesTags: ["machines", "market"] },
+    endSession: { invalidatesTags: ["auth"] },
+    endOtherSessions: { invalidatesTags: ["auth"] },
     login: { invalidatesTags: [] },
     logout: { invalidatesTags: [] },
   },

@@ -47,5 +47,15 @@ const slice = createSlice({
   },
 });
 
+/** The login that an access token belongs to; null when it cannot be read. */
+export function sessionOf(accessToken: string | null): string | null {
+  try {
+    const claims = JSON.parse(atob((accessToken ?? "").split(".")[1]!.replaceAll("-", "+").replaceAll("_", "/"))) as { sid?: string };
+    return claims.sid ?? null;
+  } catch {
+    return null;
+  }
+}
+
 export const { renewed, ended } = slice.actions;
 export const sessionReducer = slice.reducer;

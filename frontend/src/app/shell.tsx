@@ -1,9 +1,10 @@
 import { Bot, Cpu, LineChart, LogOut, Moon, Plus, Receipt, Search, Server, Settings, Sun } from "lucide-react";
-import { lazy, Suspense, useEffect, useState } from "react";
+import { lazy, Suspense, useEffect, useRef, useState } from "react";
 import { Link, NavLink, Outlet, useLocation } from "react-router";
 import { useListInstancesQuery, useLogoutMutation, useShowUsageQuery } from "@/api";
 import { isPassing } from "@/api/can";
 import { useAppDispatch, useSession } from "@/api/hooks";
+import { changes } from "@/app/changes";
 import { ended } from "@/api/session";
 import { Freshness } from "@/components/states";
 import { Button } from "@/components/ui/button";
@@ -12,6 +13,8 @@ import { usd, usdPerHour } from "@/lib/format";
 import { paths } from "@/lib/paths";
 
 const Palette = lazy(async () => ({ default: (await import("@/app/palette")).Palette }));
+
+const Notifications = lazy(async () => ({ default: (await import("@/app/notifications")).Notifications }));
 
 const NAV = [
   { to: paths.instances, label: "Instances", icon: Server },
@@ -63,6 +66,17 @@ export function Shell() {
   const usage = useShowUsageQuery({}).data?.data;
   const saved = usage ? Number(usage.savings.asleep_usd) + Math.max(0, Number(usage.savings.market_usd)) : 0;
   const burning = instances.reduce((sum, one) => sum + (one.machine ? Number(one.machine.usd_per_hour) : 0), 0);
+
+  const before = useRef(new Map<string, string>());
+  useEffect(() => {
+    if (!data) return;
+    const found = changes(before.current, data.data.instances);
+    before.current = new Map(data.data.instances.map((one) => [one.id, one.state]));
+    if (found.length === 0) return;
+    void import("sonner").then(({ toast }) => {
+      for (const one of found) (one.bad ? toast.error : toast)(one.words, { id: `state-${one.id}`, description: one.why ?? undefined });
+    });
+  }, [data]);
 
   useEffect(() => {
     const listen = (event: KeyboardEvent) => {
@@ -130,6 +144,11 @@ export function Shell() {
             <Button variant="outline" size="sm" onClick={() => setPalette(true)} aria-label="Search and commands">
               <Search /> <kbd className="hidden font-sans text-xs text-muted-foreground sm:inline">Ctrl K</kbd>
             </Button>
+            {data && (
+              <Suspense fallback={null}>
+                <Notifications instances={instances} />
+              </Suspense>
+            )}
             <ThemeToggle />
             <Button
               variant="ghost"

@@ -1,4 +1,4 @@
-import { useEffect, useState } from "react";
+import { lazy, Suspense, useEffect, useState } from "react";
 import { Link, useParams } from "react-router";
 import {
   useListEventsQuery,
@@ -25,6 +25,9 @@ import { Terminal } from "@/features/instances/terminal";
 import { bytes, secondsBetween, span, usdPerHour } from "@/lib/format";
 import { paths } from "@/lib/paths";
 import { useTitle } from "@/lib/use-title";
+
+// What draws is big and never the first thing looked at.
+const Metrics = lazy(async () => ({ default: (await import("@/features/instances/metrics")).Metrics }));
 
 function Clocks({ instance }: { instance: InstanceView }) {
   const { asked_at, first_answer_at, usable_at, restored_at } = instance.clocks;
@@ -203,6 +206,12 @@ export function InstancePage() {
         <Card>
           <CardTitle>Terminal</CardTitle>
           <Terminal instance={instance} />
+        </Card>
+        <Card>
+          <CardTitle>GPU, memory, network</CardTitle>
+          <Suspense fallback={<Loading />}>
+            <Metrics instance={instance} live={machine !== null} />
+          </Suspense>
         </Card>
         <Card>
           <CardTitle>Standby</CardTitle>

@@ -17,6 +17,7 @@ import { tell } from "@/components/tell";
 import { Button } from "@/components/ui/button";
 import { Card, CardTitle } from "@/components/ui/card";
 import { Field, Input } from "@/components/ui/field";
+import { Sessions } from "@/features/settings/sessions";
 import { Webhooks } from "@/features/settings/webhooks";
 import { useTitle } from "@/lib/use-title";
 
@@ -167,6 +168,10 @@ export function SettingsPage() {
       <Card>
         <CardTitle>Account</CardTitle>
         <Account />
+      </Card>
+      <Card>
+        <CardTitle>Sessions</CardTitle>
+        <Sessions />
       </Card>
       <Card>
         <CardTitle>Default strategy</CardTitle>

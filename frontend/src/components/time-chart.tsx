@@ -1,0 +1,121 @@
+/** A measure over time, with a threshold and shaded spans. Colours are asked for at every drawing: the theme may change. */
+import { useEffect, useRef } from "react";
+import uPlot from "uplot";
+import "uplot/dist/uPlot.min.css";
+
+const colour = (name: string): string => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const faint = (name: string, share: number): string => `color-mix(in oklch, ${colour(name)} ${share}%, transparent)`;
+
+export interface Line {
+  label: string;
+  values: readonly (number | null)[];
+  /** A custom property of the theme. */
+  colour: string;
+}
+
+export interface TimeChartProps {
+  /** What it shows, in words, for who cannot see it. */
+  summary: string;
+  /** Seconds since 1970, rising. */
+  times: readonly number[];
+  lines: readonly Line[];
+  from: number;
+  to: number;
+  show: (value: number) => string;
+  /** The top of the scale; the highest value when left out. */
+  top?: number;
+  threshold?: number;
+  shaded?: readonly { from: number; to: number }[];
+  height?: number;
+}
+
+export function TimeChart({ summary, times, lines, from, to, show, top, threshold, shaded, height = 170 }: TimeChartProps) {
+  const box = useRef<HTMLDivElement>(null);
+  // What is drawn may be newer than the chart: it is read when drawing, and a chart is not made anew for each answer.
+  const latest = useRef({ show, top, threshold, shaded, from, to });
+  latest.current = { show, top, threshold, shaded, from, to };
+  const drawn = useRef<uPlot | null>(null);
+  const kinds = lines.map((line) => `${line.label}|${line.colour}`).join(";");
+
+  useEffect(() => {
+    const place = box.current;
+    if (!place) return;
+    const axis = { stroke: () => colour("--muted-foreground"), grid: { stroke: () => colour("--border"), width: 1 }, ticks: { show: false } };
+    const chart = new uPlot(
+      {
+        width: place.clientWidth,
+        height,
+        series: [
+          {},
+          ...kinds.split(";").map((kind) => {
+            const [label, name] = kind.split("|") as [string, string];
+            return {
+              label,
+              stroke: () => colour(name),
+              width: 2,
+              points: { show: false },
+              value: (_: uPlot, v: number | null) => (v === null ? "–" : latest.current.show(v)),
+            };
+          }),
+        ],
+        axes: [axis, { ...axis, size: 72, values: (_, ticks) => ticks.map((v) => latest.current.show(v)) }],
+        scales: {
+          x: { range: () => [latest.current.from, latest.current.to] },
+          y: { range: (_, __, high) => [0, latest.current.top ?? Math.max(1, (high ?? 0) * 1.1)] },
+        },
+        hooks: {
+          drawClear: [
+            (one) => {
+              const { left, top: above, width, height: tall } = one.bbox;
+              one.ctx.save();
+              one.ctx.fillStyle = faint("--info", 16);
+              for (const span of latest.current.shaded ?? []) {
+                const start = Math.max(left, one.valToPos(span.from, "x", true));
+                const end = Math.min(left + width, one.valToPos(span.to, "x", true));
+                if (end > start) one.ctx.fillRect(start, above, end - start, tall);
+              }
+              one.ctx.restore();
+            },
+          ],
+          draw: [
+            (one) => {
+              const limit = latest.current.threshold;
+              if (limit === undefined) return;
+              const y = one.valToPos(limit, "y", true);
+              one.ctx.save();
+              one.ctx.strokeStyle = colour("--warn");
+              one.ctx.setLineDash([6, 4]);
+              one.ctx.lineWidth = 2;
+              one.ctx.beginPath();
+              one.ctx.moveTo(one.bbox.left, y);
+              one.ctx.lineTo(one.bbox.left + one.bbox.width, y);
+              one.ctx.stroke();
+              one.ctx.restore();
+            },
+          ],
+        },
+      },
+      [[], ...kinds.split(";").map(() => [])],
+      place,
+    );
+    drawn.current = chart;
+    const watch = new ResizeObserver(() => chart.setSize({ width: place.clientWidth, height }));
+    watch.observe(place);
+    const theme = new MutationObserver(() => chart.redraw());
+    theme.observe(document.documentElement, { attributeFilter: ["class"] });
+    return () => {
+      watch.disconnect();
+      theme.disconnect();
+      chart.destroy();
+      drawn.current = null;
+    };
+  }, [kinds, height]);
+
+  useEffect(() => {
+    const begun = performance.now();
+    drawn.current?.setData([times as number[], ...lines.map((line) => line.values as (number | null)[])]);
+    performance.measure("chart", { start: begun, detail: { points: times.length } });
+  }, [times, lines, shaded, from, to, kinds, height]);
+
+  return <div ref={box} role="img" aria-label={summary} />;
+}

@@ -1,0 +1,58 @@
+import { useEndOtherSessionsMutation, useEndSessionMutation, useListSessionsQuery } from "@/api";
+import { useSession } from "@/api/hooks";
+import { sessionOf } from "@/api/session";
+import { Confirm } from "@/components/confirm";
+import { ErrorPanel, Loading } from "@/components/states";
+import { tell } from "@/components/tell";
+import { Button } from "@/components/ui/button";
+import { deviceName } from "@/features/settings/device";
+
+export function Sessions() {
+  const { data, error, isLoading, refetch } = useListSessionsQuery();
+  const [end] = useEndSessionMutation();
+  const [endOthers] = useEndOtherSessionsMutation();
+  const { accessToken, refreshToken } = useSession();
+  const mine = sessionOf(accessToken);
+  if (isLoading) return <Loading />;
+  if (error && !data) return <ErrorPanel error={error} retry={() => void refetch()} />;
+  const sessions = data?.data.sessions ?? [];
+  const others = sessions.filter((one) => one.id !== mine);
+  return (
+    <div className="grid gap-3">
+      <ul className="grid gap-2 text-sm" aria-label="Sessions">
+        {sessions.map((one) => (
+          <li key={one.id} className="flex flex-wrap items-center justify-between gap-2 border-b pb-2 last:border-0">
+            <span>
+              <strong>{deviceName(one.device)}</strong>
+              {one.id === mine && <span className="ml-2 font-medium text-good">this one</span>}
+              <span className="block text-xs text-muted-foreground">
+                logged in {new Date(one.created_at).toLocaleString()}, renewed {new Date(one.renewed_at).toLocaleString()}
+              </span>
+            </span>
+            {one.id !== mine && (
+              <Button
+                size="sm"
+                variant="outline"
+                aria-label={`End the session of ${new Date(one.created_at).toLocaleString()}`}
+                onClick={() => void tell("That session is ended", end({ session: one.id }).unwrap())}
+              >
+                End
+              </Button>
+            )}
+          </li>
+        ))}
+      </ul>
+      <Confirm
+        trigger={
+          <Button variant="danger" className="justify-self-start" disabledReason={others.length === 0 ? "There are no others." : null}>
+            End all others
+          </Button>
+        }
+        heading="End every other session?"
+        description="Each other browser must log in again; what it holds works for at most fifteen more minutes. API keys stay."
+        action="End them"
+        onConfirm={() => void tell("Every other session is ended", endOthers({ refreshRequest: { refresh_token: refreshToken ?? "" } }).unwrap())}
+      />
+    </div>
+  );
+}
