@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench import ledger
 from bench.report import finish
 from cli.client import ApiError, Client
 from local.embedded import Embedded, running
@@ -39,6 +40,9 @@ GOALS = {
     "machines_left": 0,
     "objects_left": 0,
     "files_lost": 0,
+    "billed_not_listed": [],
+    "listed_not_billed": [],
+    "ledger_off_usd_machine": "< 0.01",
 }
 WRITE = (
     'mkdir -p "$WORKSPACE" && echo %s > "$WORKSPACE/mark" && head -c 2000000 /dev/urandom > "$WORKSPACE/blob" && sync'
@@ -192,6 +196,8 @@ def main() -> None:
         with ThreadPoolExecutor(WORKERS) as pool:
             list(pool.map(work, range(WORKERS)))
         machines, objects = left(cloud)
+        api = Client(cloud.state["api_url"], cloud.state["demo"]["api_key"])
+        money = ledger.beside(cloud.control("GET", "/bills"), api.get("/usage/ledger")["rows"])
     figures = {
         **{f"kills_{kind}": tally.kills[kind] for kind in KINDS},
         "rest_s_median": round(sorted(tally.rests)[len(tally.rests) // 2], 2),
@@ -200,6 +206,7 @@ def main() -> None:
         "machines_left": machines,
         "objects_left": objects,
         "files_lost": len(tally.lost),
+        **money,
         "notes": [*tally.stuck, *tally.lost][:5],
     }
     ok = (
@@ -208,6 +215,7 @@ def main() -> None:
         and not tally.lost
         and machines == objects == 0
         and max(tally.rests) <= REST_S
+        and ledger.agrees(money)
     )
     finish("crash", figures, GOALS, ok)
 

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-OWN = {"run", "report", "check", "engine", "copying", "light_s3", "workspaces", "__init__"}
+OWN = {"run", "report", "check", "engine", "copying", "ledger", "light_s3", "workspaces", "__init__"}
 
 
 def main() -> None:

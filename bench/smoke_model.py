@@ -15,6 +15,7 @@ from urllib import error, request
 
 import openai
 
+from bench import ledger
 from bench.report import finish
 from bench.smoke import Terminal, say, settled
 from bench.smoke_failover import until
@@ -32,6 +33,9 @@ GOALS = {
     "endless_failed": True,
     "machines_left": 0,
     "objects_left": 0,
+    "billed_not_listed": [],
+    "listed_not_billed": [],
+    "ledger_off_usd_machine": "< 0.01",
 }
 
 
@@ -102,7 +106,10 @@ def drive(cloud: Embedded, terminal: Terminal) -> dict[str, Any]:
     say(f"a model that never answers: {endless['failure']}: {endless['log'][-1:]}")
     other_alive = terminal.run("models", "show", "smoke")["state"] in ("ready", "asleep")
     terminal.run("models", "rm", "smoke", "--yes")
+    left = settled(cloud)
+    rows = terminal.run("usage", "ledger", "--last", "1d")["rows"]
     return {
+        **ledger.beside(cloud.control("GET", "/bills"), rows),
         "ready_s": round(ready_s, 3),
         "chat": len(text) > 0 and answer.usage is not None and answer.usage.completion_tokens > 0,
         "streamed": pieces > 3 and first_s < whole_s,
@@ -119,7 +126,7 @@ def drive(cloud: Embedded, terminal: Terminal) -> dict[str, Any]:
         "broken_failed_with_log": any("ValueError" in line for line in broken["log"]),
         "endless_failed": any("loading" in line for line in endless["log"]),
         "others_untouched": other_alive,
-        "machines_left": settled(cloud),
+        "machines_left": left,
         "objects_left": until("every object is gone", lambda: not cloud.objects(), 30) and 0,
     }
 
@@ -145,7 +152,9 @@ def main() -> None:
             figures = drive(cloud, Terminal(cloud, Path(home)))
         except (RuntimeError, openai.OpenAIError) as problem:
             finish("smoke_model", {"error": str(problem)}, GOALS, ok=False)
-    ok = all(figures[name] == wanted for name, wanted in GOALS.items()) and figures["others_untouched"]
+    plain = {name: wanted for name, wanted in GOALS.items() if not isinstance(wanted, str)}
+    ok = all(figures[name] == wanted for name, wanted in plain.items()) and figures["others_untouched"]
+    ok = ok and ledger.agrees(figures)
     finish("smoke_model", figures, GOALS, ok)
 
 

@@ -45,6 +45,10 @@ def free(port: int) -> bool:
     return True
 
 
+THREADS = 24
+"""Of a function at least: the scheduler's own, which serve one at a time, are asked by people here as well."""
+
+
 def any_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -284,7 +288,7 @@ async def up(given: argparse.Namespace) -> None:
     if given.store == "firestore":
         os.environ["FIRESTORE_EMULATOR_HOST"] = f"127.0.0.1:{kept.ports['firestore']}"
     base_env = {k: v for k, v in os.environ.items() if not k.startswith("DUMONT_")}
-    env = {**base_env, **settings, "PYTHONPATH": str(ROOT), "THREADS": "24"}
+    env = {**base_env, **settings, "PYTHONPATH": str(ROOT)}
     cloud = Cloud(given.dir, kept)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -333,7 +337,7 @@ async def up(given: argparse.Namespace) -> None:
         # The first connection makes the store's tables; functions that start together need not race for that.
         key = await asyncio.to_thread(demo_user, settings, known["password"])
         for name in functions:
-            own = {**env, "K_SERVICE": name}
+            own = {**env, "K_SERVICE": name, "THREADS": str(max(THREADS, functions[name].concurrency))}
             if name == "auth":
                 own["DUMONT_JWT_PRIVATE_KEY"] = known["jwt_private"]
             await cloud.start(

@@ -11,13 +11,15 @@ import hmac
 import json
 import re
 import secrets
+import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
+from functools import cache, partial
 from typing import Any
 
 import httpx
@@ -294,10 +296,10 @@ def _last_lines(instance: Instance, deps: Deps) -> list[str]:
 class Upstream:
     """One request on its way through: the server's answer as it comes, and what it used."""
 
-    def __init__(self, deployment: Deployment, response: httpx.Response, client: httpx.Client, deps: Deps) -> None:
+    def __init__(self, deployment: Deployment, response: httpx.Response, deps: Deps) -> None:
         self.status = response.status_code
         self.content_type = response.headers.get("content-type", "application/json")
-        self._deployment, self._response, self._client, self._deps = deployment, response, client, deps
+        self._deployment, self._response, self._deps = deployment, response, deps
 
     def stream(self) -> Iterator[bytes]:
         """Every piece as soon as it is there."""
@@ -306,15 +308,27 @@ class Upstream:
         try:
             for piece in self._response.iter_raw():
                 pieces += piece.count(b"\ndata:") + piece.startswith(b"data:")
-                last = (last + piece)[-65536:]
+                first, last = not last, (last + piece)[-65536:]
                 yield piece
+                if first and _stale(self._deployment, self._deps):
+                    # Only now: no first token waits for the store.
+                    _TALLY.add(self._deployment.id, Used(), self._deps)
         except httpx.HTTPError:
             # The answer has begun: all that is left is to end it, visibly unfinished.
             yield b'\n\ndata: {"error": {"message": "the model broke off", "type": "unavailable"}}\n\n'
         finally:
             self._response.close()
-            self._client.close()
             _count(self._deployment, last, pieces, self._deps)
+
+
+@cache
+def _servers() -> httpx.Client:
+    """One for all requests: making one reads every certificate there is, which takes longer than all else together.
+
+    A connection that rests is closed before the servers' own limit (5 s in most), so that none is used while it goes.
+    """
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=3)
+    return httpx.Client(timeout=httpx.Timeout(300, connect=5), limits=limits)
 
 
 def authorized(id: str, bearer: str, deps: Deps) -> Deployment:
@@ -338,7 +352,7 @@ def serve(id: str, path: str, bearer: str, body: bytes, deps: Deps) -> Upstream:
     base = _base(deployment, instance, deps)
     if base is None:
         raise errors.ModelNotReady("the model's machine has no address yet", 5)
-    client = httpx.Client(timeout=httpx.Timeout(300, connect=5))
+    client = _servers()
     headers = {**_headers(deployment, deps), "Content-Type": "application/json"}
     try:
         request = client.build_request(
@@ -346,9 +360,8 @@ def serve(id: str, path: str, bearer: str, body: bytes, deps: Deps) -> Upstream:
         )
         response = client.send(request, stream=True)
     except httpx.HTTPError as error:
-        client.close()
         raise errors.ModelNotReady(f"the model's server does not answer: {type(error).__name__}", 5) from error
-    return Upstream(deployment, response, client, deps)
+    return Upstream(deployment, response, deps)
 
 
 def _awake(deployment: Deployment, deps: Deps) -> Deployment:
@@ -370,11 +383,17 @@ def _awake(deployment: Deployment, deps: Deps) -> Deployment:
 
 
 def _touch(deployment: Deployment, deps: Deps) -> None:
+    """Note the request before its answer where the model might else be put to sleep meanwhile."""
     now = deps.clock.now()
-    if deployment.last_request_at and now - deployment.last_request_at < timedelta(seconds=TOUCH_S):
-        return
-    with suppress(errors.Unavailable):
-        deps.records.transact(lambda tx: tx.save(replace(tx.load(Deployment, deployment.id), last_request_at=tx.now)))
+    asleep_after = timedelta(seconds=deployment.idle_after_s)
+    if asleep_after and (deployment.last_request_at is None or now - deployment.last_request_at >= asleep_after / 2):
+        _TALLY.add(deployment.id, Used(), deps)
+
+
+def _stale(deployment: Deployment, deps: Deps) -> bool:
+    return deployment.last_request_at is None or deps.clock.now() - deployment.last_request_at >= timedelta(
+        seconds=TOUCH_S
+    )
 
 
 def _count(deployment: Deployment, last: bytes, pieces: int, deps: Deps) -> None:
@@ -387,21 +406,69 @@ def _count(deployment: Deployment, last: bytes, pieces: int, deps: Deps) -> None
     prompt = int(used.get("prompt_tokens") or 0)
     completion = int(used.get("completion_tokens") or (max(0, pieces - 1) if not found else 0))
 
-    def apply(tx: Transaction) -> None:
-        fresh = tx.load(Deployment, deployment.id)
+    _TALLY.add(deployment.id, Used(1, prompt, completion), deps)
+
+
+@dataclass(frozen=True)
+class Used:
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __add__(self, other: Used) -> Used:
+        return Used(
+            self.requests + other.requests,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+        )
+
+
+class Tally:
+    """Many requests that end together are one write: each would otherwise wait for all others to change the same record."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._waiting: dict[str, Used] = {}
+        self._writing: set[str] = set()
+
+    def add(self, id: str, used: Used, deps: Deps) -> None:
+        """Whoever finds nobody writing writes, until nothing waits; the others leave theirs and go."""
+        with self._guard:
+            self._waiting[id] = self._waiting.get(id, Used()) + used
+            if id in self._writing:
+                return
+            self._writing.add(id)
+        while True:
+            with self._guard:
+                taken = self._waiting.pop(id, None)
+                if taken is None:
+                    self._writing.discard(id)
+                    return
+            try:
+                deps.records.transact(partial(self._apply, id, taken))
+            except errors.Error:
+                # Its count is lost rather than the answer.
+                continue
+            except BaseException:
+                with self._guard:
+                    self._writing.discard(id)
+                raise
+
+    @staticmethod
+    def _apply(id: str, used: Used, tx: Transaction) -> None:
+        fresh = tx.load(Deployment, id)
         tx.save(
             replace(
                 fresh,
-                requests=fresh.requests + 1,
-                prompt_tokens=fresh.prompt_tokens + prompt,
-                completion_tokens=fresh.completion_tokens + completion,
+                requests=fresh.requests + used.requests,
+                prompt_tokens=fresh.prompt_tokens + used.prompt_tokens,
+                completion_tokens=fresh.completion_tokens + used.completion_tokens,
                 last_request_at=tx.now,
             )
         )
 
-    # Its count is lost rather than the answer.
-    with suppress(errors.Error):
-        deps.records.transact(apply)
+
+_TALLY = Tally()
 
 
 # Views ---------------------------------------------------------------------------------------------------------------

@@ -16,8 +16,11 @@ from shared.domain import models as domain
 from shared.domain.instance import Instance, State
 from shared.domain.models import RUNTIMES, Deployment
 from shared.flows import models
+from shared.flows.auth import access_token, create_user
 from shared.wire.models import DeployBody
+from tests.support.http import client, error_of
 from tests.support.world import World
+from tests.unit.test_web import bearer
 
 
 @pytest.fixture
@@ -202,3 +205,37 @@ def test_deleting_a_deployment_ends_its_instance(world: World) -> None:
     assert world.provider.made == {}
     with pytest.raises(errors.Unauthenticated):
         models.authorized(deployment.id, key, world.deps)
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ({"context": 0}, "context"),
+        ({"context": 1_000_001}, "context"),
+        ({"runtime": "magic"}, "vllm"),
+        ({"model": "someone/mystery", "runtime": "vllm"}, "params_b"),
+        ({"model": "Qwen/Qwen2.5-7B-Instruct", "runtime": "vllm", "context": 1_000_000, "gpu_name": ""}, "gpu_name"),
+        ({"model": "example/huge-2000b", "runtime": "vllm"}, "GB"),
+        ({"model": "a b"}, "model"),
+        ({"max_usd_per_hour": "NaN"}, "max_usd_per_hour"),
+    ],
+)
+def test_over_http_bad_deployments_are_told_and_nothing_is_rented(
+    world: World, bad: dict[str, object], words: str
+) -> None:
+    body = {"model": "dumont/tiny-bigram", "runtime": "tiny", **bad}
+    answer = client("models", world.deps).post("/api/v1/models/deploy", json=body, headers=bearer(world))
+
+    assert answer.status_code == 400 and words in error_of(answer)["message"]
+    assert world.provider.creates == [] and models.list_models(world.user.id, world.deps).deployments == []
+
+
+def test_over_http_a_deployment_of_another_user_does_not_exist(world: World) -> None:
+    _, deployment = deploy(world)
+    bob = create_user("bob@example.com", "correct horse battery", False, world.deps)
+    token = access_token(bob.id, "f", world.deps.settings, world.clock)
+    for method in ("GET", "DELETE"):
+        answer = client("models", world.deps).open(
+            f"/api/v1/models/{deployment.id}", method=method, headers={"Authorization": f"Bearer {token}"}
+        )
+        assert answer.status_code == 404 and deployment.id in error_of(answer)["message"]

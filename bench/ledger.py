@@ -1,0 +1,40 @@
+"""The ledger beside the simulated providers' own bills, machine by machine."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+
+CENT = Decimal("0.01")
+
+
+def beside(bills: Iterable[Mapping[str, Any]], rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Machines that only one of them knows, and by how much the two differ on a machine at most.
+
+    The ledger counts the whole rate from creation until a machine is proven gone, as one that might be billed so; a provider
+    may bill less, never more than a cent's rounding.
+    """
+    billed: dict[str, Decimal] = defaultdict(Decimal)
+    for bill in bills:
+        billed[str(bill["label"]).removeprefix("dumont-")] += Decimal(bill["usd_gpu"]) + Decimal(bill["usd_storage"])
+    listed = {str(row["attempt_id"]): Decimal(str(row["usd"])) for row in rows}
+    both = billed.keys() & listed.keys()
+    off = max((abs(billed[id] - listed[id]) for id in both), default=Decimal(0))
+    short = max((billed[id] - listed[id] for id in both), default=Decimal(0))
+    return {
+        "machines_billed": len(billed),
+        "billed_not_listed": sorted(billed.keys() - listed.keys()),
+        "listed_not_billed": sorted(listed.keys() - billed.keys()),
+        "ledger_usd": float(sum(listed.values(), Decimal(0))),
+        "bills_usd": float(round(sum(billed.values(), Decimal(0)), 6)),
+        "ledger_off_usd_machine": float(round(off, 6)),
+        "ledger_short_usd_machine": float(round(max(short, Decimal(0)), 6)),
+    }
+
+
+def agrees(found: Mapping[str, Any]) -> bool:
+    """Every machine on both, and none off by a cent."""
+    same = not found["billed_not_listed"] and not found["listed_not_billed"]
+    return same and Decimal(str(found["ledger_off_usd_machine"])) < CENT
