@@ -6,7 +6,7 @@ Pure: attempts in, rows and sums out. All amounts are USD; a range is half open,
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -139,15 +139,29 @@ def against_market(served: Iterable[Row]) -> tuple[Decimal, set[str]]:
     return saved.quantize(MICRO), unknown
 
 
-def storage(snapshots: Iterable[Snapshot], vendor: str, since: datetime, until: datetime) -> tuple[Decimal, int]:
-    """USD of keeping what each snapshot newly stored, and the bytes kept now."""
-    price = STORAGE[vendor]
+def storage(
+    snapshots: Iterable[Snapshot],
+    vendor: str,
+    since: datetime,
+    until: datetime,
+    deleted: Mapping[str, datetime] | None = None,
+) -> tuple[Decimal, int]:
+    """USD of keeping what each snapshot newly stored, and the bytes kept now.
+
+    `deleted`: when an instance's snapshots went with it. What goes sooner than the vendor's minimum is billed until that.
+    """
+    price, deleted = STORAGE[vendor], deleted or {}
     usd, kept = Decimal(0), 0
     for one in snapshots:
         if one.state != "verified":
             continue
-        kept += one.stored_bytes
-        lasted = overlap(one.created_at, until, since, until)
+        gone_at = deleted.get(one.instance_id)
+        if gone_at is None:
+            kept += one.stored_bytes
+            end = until
+        else:
+            end = max(gone_at, one.created_at + timedelta(days=price.minimum_days))
+        lasted = overlap(one.created_at, end, since, until)
         usd += price.usd_per_gb_month * Decimal(one.stored_bytes) / Decimal(10**9) * lasted / MONTH_S
     return usd.quantize(MICRO), kept
 

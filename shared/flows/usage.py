@@ -86,15 +86,17 @@ def show(query: wire.UsageQuery, user_id: str, deps: Deps) -> wire.UsageView:
     market, unknown = usage.against_market(served)
     per_instance = _per_instance(rows, owned, since, until)
     vendor = deps.settings.s3_vendor
+    price = STORAGE[vendor]
+    counts_from = since - timedelta(days=price.minimum_days)
+    deleted = {one.id: one.entered_at for one in owned.values() if one.state is State.DESTROYED}
     kept = [
         snapshot
         for one in owned.values()
-        if one.snapshot_id is not None and one.state is not State.DESTROYED
+        if (deleted[one.id] > counts_from if one.id in deleted else one.snapshot_id is not None)
         for snapshot in deps.records.all(Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": one.id})
     ]
-    storage_usd, stored = usage.storage(kept, vendor, since, until)
+    storage_usd, stored = usage.storage(kept, vendor, since, until, deleted)
     machines = usage.total(rows)
-    price = STORAGE[vendor]
     return wire.UsageView(
         since=since,
         until=until,

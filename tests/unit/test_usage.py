@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,10 +17,11 @@ from shared.domain.attempt import Attempt, Outcome, Receipt, Stage
 from shared.domain.budget import Budget
 from shared.domain.event import Event
 from shared.domain.instance import Instance, State
-from shared.domain.reference_prices import reference_of
+from shared.domain.reference_prices import STORAGE, reference_of
+from shared.domain.snapshot import Snapshot
 from shared.flows import instances
 from shared.flows import usage as flow
-from shared.store.shapes import BUDGETS, EVENTS_OF_INSTANCE
+from shared.store.shapes import BUDGETS, EVENTS_OF_INSTANCE, SNAPSHOTS_OF_INSTANCE
 from shared.sweeps.budgets import budgets
 from shared.wire.usage import BudgetBody, UsageQuery
 from tests.support.http import client, error_of
@@ -306,3 +308,23 @@ def test_ranges_backwards_or_absurd_are_refused_over_http(world: World, query: s
     for path in ("usage", "usage/ledger"):
         answer = client("usage", world.deps).get(f"/api/v1/{path}?{query}", headers=bearer(world))
         assert answer.status_code == 400 and words in error_of(answer)["message"]
+
+
+@pytest.mark.parametrize(("vendor", "days"), [("s3", 10), ("r2", 10), ("b2", 10), ("wasabi", 90)])
+def test_storage_costs_until_it_is_deleted_and_at_least_the_vendors_minimum(vendor: Any, days: int) -> None:
+    world = World(s3_vendor=vendor)
+    instance = world.hibernated()
+    (snapshot,) = world.deps.records.all(Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": instance.id})
+    world.deps.records.transact(lambda tx: tx.save(replace(tx.load(Snapshot, snapshot.id), stored_bytes=1000 * 10**9)))
+    world.clock.step(hours=240)
+    instances.destroy(instance.id, 0, world.user.id, world.deps)
+    world.settle(instance.id)
+    gone = world.instance(instance.id)
+    world.clock.step(hours=24 * 120)
+
+    shown = flow.show(UsageQuery(since=snapshot.created_at), world.user.id, world.deps).storage
+    price = STORAGE[vendor].usd_per_gb_month
+    assert shown.bytes == 0
+    assert shown.usd == pytest.approx(price * 1000 * days / 30, rel=Decimal("0.001"))
+    later = flow.show(UsageQuery(since=gone.entered_at + timedelta(days=81)), world.user.id, world.deps).storage
+    assert later.usd == 0, "past every minimum"
