@@ -35,6 +35,8 @@ class Orders:
         self._guard = threading.Lock()
         self._snapshots = threading.Lock()
         """One snapshot at a time: a second waits, and finds little left to do."""
+        self._urgent = threading.Event()
+        """Somebody waits for the lock: a polite snapshot stops to be."""
         self._running: dict[str, str] = {}
         self._file = settings.state / "orders.json"
         self._ended: dict[str, dict[str, Any]] = self._read()
@@ -143,7 +145,12 @@ class Orders:
         return {"state": "done"}
 
     def _snapshot(self, order: dict[str, Any]) -> dict[str, Any]:
+        polite = bool(order["payload"].get("only_changes"))
+        if not polite:
+            self._urgent.set()
         with self._snapshots:
+            if not polite:
+                self._urgent.clear()
             return self._take_snapshot(order)
 
     def _take_snapshot(self, order: dict[str, Any]) -> dict[str, Any]:
@@ -161,6 +168,7 @@ class Orders:
             only_changes=bool(payload.get("only_changes")),
             # Only snapshots beside the user's work are taken when nothing changed may be an answer.
             polite=bool(payload.get("only_changes")),
+            hurry=self._urgent.is_set,
         )
         if saved.get("unchanged"):
             return {"state": "done", "stage": "unchanged"}

@@ -20,6 +20,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -382,13 +383,25 @@ def _work(line: Line) -> Work:
         from agent.snapshot.reading import Reader
         from agent.snapshot.transport import put
 
+        def send(_: str, url: str, body: Any) -> None:
+            if line.job["paced"]:
+                time.sleep(line.call("delay", len(body)))
+            put(url, body)
+
         packer = Packer(
             key,
             address=lambda: tuple(line.call("address")),
-            put=lambda _, url, body: put(url, body),
+            put=send,
             closed=lambda number, size: line.call("closed", number, size),
         )
-        return Packing(packer, Reader(packer, id_key(key), lambda id: bool(line.call("claim", id))))
+        resumed = line.job["resumed"]
+        reader = Reader(
+            packer,
+            id_key(key),
+            claim=lambda id: bool(line.call("claim", id)),
+            stored=lambda id: resumed and bool(line.call("stored", id)),
+        )
+        return Packing(packer, reader)
     from agent.snapshot.transport import get_into
     from agent.snapshot.writing import Writer
 

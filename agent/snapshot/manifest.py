@@ -103,9 +103,11 @@ class Writer:
         self._sections.append([kind, len(sealed), codec, len(raw), len(rows)])
         self._bodies.append(sealed)
 
-    def finish(self, frames: Frames, ids: dict[bytes, int], **head: Any) -> bytes:
+    def finish(self, frames: Frames, ids: dict[bytes, int], hot: Sequence[str] = (), **head: Any) -> bytes:
         if self._open:
             self._section("entries", self._open)
+        if hot:
+            self._section("hot", hot)
         for start in range(0, len(frames), SECTION):
             self._section("frames", frames.rows(start, start + SECTION))
         named = [[id.hex(), frame] for id, frame in ids.items()]
@@ -125,7 +127,7 @@ class Reader:
             prefix = read(0, length)
             self.head: Head = read_head(prefix, key, name)
         except StorageError as error:
-            raise SnapshotError(error.message) from error
+            raise SnapshotError(f"{name}: {error.message}") from error
         fields = self.head.fields
         if fields.get("format") != FORMAT:
             raise SnapshotError(
@@ -161,6 +163,10 @@ class Reader:
     def ids(self) -> dict[bytes, int]:
         """Chunk's name -> its frame."""
         return {bytes.fromhex(id): frame for rows in self._of("ids") for id, frame in rows}
+
+    def hot(self) -> list[str]:
+        """Paths in the order in which they were read after the wake before; empty where nothing was learnt."""
+        return [str(path) for rows in self._of("hot") for path in rows]
 
     def check(self) -> None:
         """Open what a restore does not need, so that damage is found by whoever reads the snapshot at all."""

@@ -4,9 +4,10 @@ Tasks and results are plain values, so that they cross to other processes as the
 
     ("chunk", number, path, offset, length)     -> ("chunk", number, id, placed | None, codec, length)
     ("bundle", number, [(path, size, mtime in ns), …])
-                                                -> ("bundle", number, [facts | errno, …], placed | None, codec, length)
+                                                -> ("bundle", number, [facts | errno, …], placed | None, codec, length, id)
 
-`placed` is (pack, offset, sealed length, frame); None for a chunk that is stored already, by this snapshot or an earlier one.
+`placed` is (pack, offset, sealed length, frame); None for a chunk that is stored already, by this snapshot or an earlier one,
+and for a bundle that this snapshot had stored before it was cut off.
 `facts` of a file: (size, mtime in ns, inode, ctime in ns, offset in the frame, whole).
 """
 
@@ -32,9 +33,13 @@ class _Rooms(threading.local):
 
 
 class Reader:
-    """`claim` says whether a chunk of that name is to be stored by whoever asks."""
+    """`claim` says whether a chunk of that name is to be stored by whoever asks; `stored`, whether a bundle had arrived
+    before the save was cut off."""
 
-    def __init__(self, packer: Packer, id_key: bytes, claim: Callable[[bytes], bool]) -> None:
+    def __init__(
+        self, packer: Packer, id_key: bytes, claim: Callable[[bytes], bool], stored: Callable[[bytes], bool]
+    ) -> None:
+        self._stored = stored
         self._packer = packer
         self._id_key = id_key
         self._claim = claim
@@ -46,7 +51,7 @@ class Reader:
     def _chunk(self, number: int, path: str, offset: int, length: int) -> Task:
         """An error's number in place of the id when the file cannot be read any more; a short read is a shrunk file."""
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = open_quietly(path)
         except OSError as error:
             return ("chunk", number, error.errno or errno.EIO, None, 0, 0)
         room = self._rooms.chunk
@@ -82,15 +87,28 @@ class Reader:
             bodies.append(body)
             at += len(body)
         if not at:
-            return ("bundle", number, found, None, 0, 0)
-        codec, parts = compress(b"".join(bodies))
+            return ("bundle", number, found, None, 0, 0, b"")
+        whole_body = b"".join(bodies)
+        id = chunk_id(whole_body, self._id_key)
+        if self._stored(id):
+            return ("bundle", number, found, None, 0, at, id)
+        codec, parts = compress(whole_body)
         placed = self._packer.seal(parts)
-        return ("bundle", number, found, (placed.pack, placed.offset, placed.length, placed.frame), codec, at)
+        return ("bundle", number, found, (placed.pack, placed.offset, placed.length, placed.frame), codec, at, id)
+
+
+def open_quietly(path: str) -> int:
+    """For reading, without a trace in its access time where we may: those tell what the user reads. Raises OSError."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, flags | os.O_NOATIME)
+    except PermissionError:
+        return os.open(path, flags)
 
 
 def _small(path: str, size: int, mtime_ns: int) -> tuple[os.stat_result, bytes, bool]:
     """A small file's facts and content, and whether it stood still since it was scanned. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    descriptor = open_quietly(path)
     try:
         for _ in range(REREADS):
             # One byte more than it had, so that growth is seen.

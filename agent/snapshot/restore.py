@@ -1,6 +1,6 @@
 """Restore a snapshot into place, verified, what is needed first before the rest.
 
-    make folders and links; write small files and the hot list                  -> usable
+    make folders and links; write small files, the user's hot list and what was read first after the wake before -> usable
     write big files beside their names, rename when whole; then hard links, modes and times of folders
 
 Entries are read a section at a time and fetched as ranges of packs. Doing it again over the same tree fixes only what differs.
@@ -19,7 +19,9 @@ from typing import Any, Protocol
 
 from agent.snapshot.crew import Crew, Lazy, Processes, Task, Threads
 from agent.snapshot.errors import SnapshotError
-from agent.snapshot.manifest import Reader, Row, chunks_of, path_of
+from agent.snapshot.hot import BEFORE_USABLE, ranks, urgency, woken
+from agent.snapshot.manifest import CHUNK, Reader, Row, chunks_of, path_of
+from agent.snapshot.pack import chunk_id, id_key
 from agent.snapshot.restored import Restored
 from agent.snapshot.transport import get_into
 from agent.snapshot.writing import Writer, finish, own, part_of, replace, set_xattr, write
@@ -43,10 +45,10 @@ class Transport(Protocol):
 class _Big:
     """A big file on its way."""
 
-    __slots__ = ("number", "open", "path", "row")
+    __slots__ = ("number", "open", "path", "rank", "row")
 
-    def __init__(self, number: int, path: str, row: Row) -> None:
-        self.number, self.path, self.row = number, path, row
+    def __init__(self, number: int, path: str, row: Row, rank: int | None) -> None:
+        self.number, self.path, self.row, self.rank = number, path, row, rank
         self.open = 0
 
 
@@ -62,6 +64,8 @@ class _Restore:
         self._count = 0
         self._fresh: set[str] = set()
         self._announced: set[str] = set()
+        self._ranks = ranks(reader.hot())
+        self._names: dict[int, bytes] | None = None
         self.restored = Restored.empty()
         self.done_bytes = 0
         self.folders: list[tuple[str, Row]] = []
@@ -100,7 +104,7 @@ class _Restore:
                 if not fresh and self._there(path, row, number):
                     self.done_bytes += row[6]
                 elif row[0] == "F":
-                    self.big.append(_Big(number, path, row))
+                    self.big.append(_Big(number, path, row, self._ranks.get(path_of(folder, row))))
                 else:
                     extra = row[11] if len(row) > 11 else None
                     target = ("small", number, path, row[10], row[6], row[2], row[3], row[4], row[5], extra, fresh)
@@ -232,21 +236,64 @@ class _Restore:
                 self._complete(file)
 
     def fill(self, file: _Big) -> None:
-        """Fetch a big file beside its name."""
+        """Fetch a big file beside its name; what a restore that was cut off had written of it stays."""
         part, row = part_of(file.path), file.row
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        done = self._begun(part, row)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(part, flags if done else flags | os.O_TRUNC, 0o600)
         try:
             os.ftruncate(descriptor, row[6])
         finally:
             os.close(descriptor)
         wanted: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
         for offset, frame in chunks_of(row):
-            wanted[frame].append(("chunk", part, offset))
+            if offset in done:
+                self.done_bytes += self._frames[frame].raw_length
+            else:
+                wanted[frame].append(("chunk", part, offset))
         file.open = 1
         self._fetch(wanted, [file])
         file.open -= 1
         if not file.open:
             self._complete(file)
+
+    def _begun(self, part: str, row: Row) -> set[int]:
+        """Offsets of chunks that lie there already. Each is hashed: nothing is believed that a machine's crash may have torn."""
+        chunks = chunks_of(row)
+        if any(not isinstance(of, int) for of in row[9]):
+            # With holes it begins anew: what an older version had in them must not stay.
+            return set()
+        try:
+            descriptor = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return set()
+        done: set[int] = set()
+        try:
+            facts = os.fstat(descriptor)
+            if facts.st_nlink != 1:
+                os.unlink(part)
+                return set()
+            if self._names is None:
+                self._names = {frame: id for id, frame in self._reader.ids().items()}
+            ids, room = id_key(self._key), memoryview(bytearray(CHUNK))
+            at = 0
+            for offset, frame in chunks:
+                if offset < at or frame not in self._names:
+                    continue
+                try:
+                    # Straight to what has data: the rest is all hole.
+                    at = os.lseek(descriptor, offset, os.SEEK_DATA)
+                except OSError:
+                    break
+                if at >= offset + CHUNK:
+                    continue
+                got = os.preadv(descriptor, [room[: self._frames[frame].raw_length]], offset)
+                if got and chunk_id(room[:got], ids) == self._names[frame]:
+                    done.add(offset)
+                at = offset + CHUNK
+        finally:
+            os.close(descriptor)
+        return done
 
     def _complete(self, file: _Big) -> None:
         part, row = part_of(file.path), file.row
@@ -328,6 +375,7 @@ def restore(
     Returns how many bytes the workspace has. Raises SnapshotError or OSError (disk full).
     """
     reader = Reader(lambda offset, length: transport.get(manifest_key, offset, length), key, manifest_key)
+    woken(state, reader.snapshot_id)
     transport.know([name for name, _ in reader.packs])
     work = _Restore(reader, key, transport, place)
     total = reader.counts["bytes"]
@@ -340,7 +388,14 @@ def restore(
         number = -1
         for section in reader.sections():
             number = work.section(section, number)
-        first = [file for file in work.big if not file.row[9] or is_hot(file)]
+        work.big.sort(key=lambda one: urgency(one.path, one.row, one.rank))
+        first, room = [], BEFORE_USABLE
+        for file in work.big:
+            if not file.row[9] or is_hot(file):
+                first.append(file)
+            elif file.rank is not None and file.row[6] <= room:
+                room -= file.row[6]
+                first.append(file)
         chosen = set(map(id, first))
         rest = [file for file in work.big if id(file) not in chosen]
         for file in first:
@@ -352,7 +407,7 @@ def restore(
             if work.path(link[1]) not in coming:
                 work.link(*link)
         usable(work.done_bytes, total)
-        for file in sorted(rest, key=lambda one: -int(one.row[5])):
+        for file in rest:
             work.fill(file)
         work.end()
     except BaseException:

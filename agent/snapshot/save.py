@@ -3,6 +3,7 @@
     for each entry: as in the parent? refer to its frames : a task for the crew, which reads, seals and sends
     an entry is written into the manifest once its bytes have a place; when all packs have arrived, the manifest goes up
 
+A save that was cut off and is tried again under the same id finds in a journal which frames had arrived.
 A file that changes while it is read is read again; one that keeps changing is named in `torn`.
 """
 
@@ -21,8 +22,11 @@ from typing import Any, Protocol
 
 from agent.snapshot.crew import Crew, Lazy, Packing, Processes, Task, Threads
 from agent.snapshot.errors import SnapshotError
+from agent.snapshot.hot import Learner, woken_at
+from agent.snapshot.journal import Arrived, Journal
 from agent.snapshot.manifest import CHUNK, Frames, Reader, Row, Writer
-from agent.snapshot.pack import Packer, id_key
+from agent.snapshot.pace import POLITE_RATE, Pace
+from agent.snapshot.pack import Bytes, Packer, id_key
 from agent.snapshot.reading import REREADS
 from agent.snapshot.reading import Reader as FileReader
 from agent.snapshot.restored import Restored
@@ -59,6 +63,7 @@ class _Parent:
         self.reader = reader
         self.frames = reader.frames()
         self.ids = reader.ids()
+        self.hot = reader.hot()
         self.problem: str | None = None
         """Why the rest of it could not be read."""
         self._folders = self._grouped(restored)
@@ -115,11 +120,24 @@ class _Pending:
 
 
 class _Save:
-    def __init__(self, key: bytes, name: str, transport: Transport, parent: _Parent | None, polite: bool) -> None:
+    def __init__(
+        self,
+        key: bytes,
+        name: str,
+        transport: Transport,
+        parent: _Parent | None,
+        pace: Pace | None,
+        journal: Journal,
+        learner: Learner,
+    ) -> None:
         self._key = key
+        self._pace = pace
+        self._journal = journal
+        self.learner = learner
+        self._adopted_packs: dict[str, int] = {}
+        self._adopted: dict[bytes, int] = {}
         self._transport = transport
         self._parent = parent
-        self._polite = polite
         self.writer = Writer(key, name)
         self.packs: list[tuple[str, int]] = []
         self.frames = Frames()
@@ -168,6 +186,7 @@ class _Save:
             if first is not None:
                 pending.row, extra = ["h", found.name, first], {}
             else:
+                self.learner.see(found.path, facts)
                 if facts.st_nlink > 1:
                     self._inodes[facts.st_dev, facts.st_ino] = found.path
                 self._file(found, pending)
@@ -264,17 +283,34 @@ class _Save:
     def _crew(self, large: bool) -> Crew:
         """Processes for a large job where storage can be reached from any; else threads of this one."""
         if self._transport.plain_addresses and large:
-            job = {"kind": "save", "key": base64.b64encode(self._key).decode()}
+            job = {
+                "kind": "save",
+                "key": base64.b64encode(self._key).decode(),
+                "paced": self._pace is not None,
+                "resumed": bool(self._journal.frames),
+            }
             calls: dict[str, Callable[..., Any]] = {
                 "address": self._address,
                 "claim": self._claim,
                 "closed": self._closed,
+                "stored": self._stored_before,
+                "delay": self._delay,
             }
-            few = {"count": 1, "threads": 1, "nice": POLITE} if self._polite else {}
+            few = {"count": 1, "threads": 1, "nice": POLITE} if self._pace is not None else {}
             return Processes(job, calls, self._done, **few)
-        packer = Packer(self._key, self._address, self._transport.put, self._closed)
-        work = Packing(packer, FileReader(packer, id_key(self._key), self._claim))
+        packer = Packer(self._key, self._address, self._put, self._closed)
+        work = Packing(packer, FileReader(packer, id_key(self._key), self._claim, self._stored_before))
         return Threads(work, self._done)
+
+    def _put(self, key: str, url: str, body: Bytes) -> None:
+        time.sleep(self._delay(len(body)))
+        self._transport.put(key, url, body)
+
+    def _delay(self, size: int) -> float:
+        return self._pace.delay(size) if self._pace is not None else 0.0
+
+    def _stored_before(self, id: bytes) -> bool:
+        return id in self._journal.frames
 
     def _address(self) -> tuple[int, str, str]:
         name, url = self._transport.new_pack()
@@ -286,18 +322,41 @@ class _Save:
         with self._guard:
             self.packs[number] = (self.packs[number][0], size)
             self.stored += size
+            name = self.packs[number][0]
+        self._journal.arrived(name, size)
 
     def _claim(self, id: bytes) -> bool:
         with self._guard:
             if id in self._claimed or (self._parent is not None and id in self._parent.ids):
                 return False
+            if id in self._journal.frames:
+                return False
             self._claimed.add(id)
             return True
+
+    def _adopt(self, id: bytes) -> int:
+        """A frame that had arrived before this save was cut off, as one of ours."""
+        if id not in self._adopted:
+            one: Arrived = self._journal.frames[id]
+            if one.pack not in self._adopted_packs:
+                with self._guard:
+                    self.packs.append((one.pack, one.size))
+                    self.stored += one.size
+                    self._adopted_packs[one.pack] = len(self.packs) - 1
+            self._adopted[id] = self.frames.add([self._adopted_packs[one.pack], *one[2:]])
+        return self._adopted[id]
 
     def _done(self, result: Task) -> None:
         kind, number = result[0], result[1]
         context = self._tasks.pop(number)
-        frame = self.frames.add((*result[3], result[4], result[5])) if result[3] is not None else -1
+        id = result[2] if kind == "chunk" else result[6]
+        frame = -1
+        if result[3] is not None:
+            pack, *place = result[3]
+            frame = self.frames.add((pack, *place, result[4], result[5]))
+            self._journal.sealed(self.packs[pack][0], id, (*place, result[4], result[5]))
+        elif kind == "bundle" and id:
+            frame = self._adopt(id)
         if kind == "chunk":
             self._chunk_done(context[0], context[1], result[2], frame)
         else:
@@ -406,9 +465,13 @@ class _Save:
             frame = self._frame_of.get(id)
             if frame is None:
                 known = self._parent.ids.get(id) if self._parent else None
-                if known is None:
+                if known is not None:
+                    frame = self._carry(known)
+                elif id in self._journal.frames:
+                    frame = self._adopt(id)
+                else:
                     return False
-                frame = self._frame_of[id] = self._carry(known)
+                self._frame_of[id] = frame
             frames.append((at, frame))
         dense = all(at == n * CHUNK for n, (at, _) in enumerate(frames))
         pending.row[9] = [frame for _, frame in frames] if dense else [[at, frame] for at, frame in frames]
@@ -455,10 +518,13 @@ def save(
     state: Path,
     only_changes: bool = False,
     polite: bool = False,
+    rate: float = POLITE_RATE,
+    hurry: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Take a snapshot; what the commit says of it, or `unchanged`. Raises SnapshotError: then nothing was committed.
 
-    `polite` while the user works: one process that runs when nobody else wants to.
+    `polite` while the user works: one process that runs when nobody else wants to, and sends at most `rate` bytes a second
+    until `hurry` says that somebody waits.
     """
     missing = [root for root in roots if not os.path.isdir(root)]
     if missing and parent_key is not None:
@@ -475,7 +541,9 @@ def save(
             # The workspace is here: a damaged parent costs an upload, never the snapshot.
             note = str(error)
     name, _ = transport.manifest_address()
-    work = _Save(key, name, transport, parent, polite)
+    journal = Journal(state, key, snapshot_id)
+    learner = Learner(woken_at(state), parent.hot if parent else ())
+    work = _Save(key, name, transport, parent, Pace(rate, hurry) if polite else None, journal, learner)
     try:
         for found in scan(roots, excludes, work.problems):
             work.entry(found)
@@ -485,12 +553,15 @@ def save(
     except BaseException:
         work.crew.abandon()
         raise
+    finally:
+        journal.close()
     if only_changes and parent is not None and not work.changed and work.writer.rows == parent.reader.rows:
         return {"unchanged": True}
 
     body = work.writer.finish(
         work.frames,
         work.chunk_ids(),
+        learner.order(),
         snapshot_id=snapshot_id,
         created_ns=created_ns,
         workspace=list(names),

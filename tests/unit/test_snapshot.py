@@ -179,23 +179,40 @@ CONTENT = st.one_of(
     st.integers(1, 3_000_000).map(lambda size: b"z" * size),
 )
 TREE = st.recursive(
-    st.tuples(st.just("file"), CONTENT, st.sampled_from([0o600, 0o644, 0o755])) | st.tuples(st.just("link"), NAMES),
+    st.tuples(st.just("file"), CONTENT, st.sampled_from([0o600, 0o644, 0o755]))
+    | st.tuples(st.just("link"), NAMES)
+    | st.tuples(st.just("sparse"), st.integers(0, 40 << 20), st.integers(0, 2**62))
+    | st.tuples(st.just("again"))
+    | st.tuples(st.just("pipe")),
     lambda inner: st.tuples(st.just("folder"), st.dictionaries(NAMES, inner, max_size=4)),
     max_leaves=8,
 )
 
 
-def build(path: bytes, node: Any) -> None:
+def build(path: bytes, node: Any, files: list[bytes]) -> None:
+    """`files` are those that were built before, for further names of them."""
     if node[0] == "folder":
         os.mkdir(path)
         for name, child in node[1].items():
-            build(os.path.join(path, name), child)
+            build(os.path.join(path, name), child, files)
     elif node[0] == "link":
         os.symlink(node[1], path)
-    else:
+    elif node[0] == "pipe":
+        os.mkfifo(path)
+    elif node[0] == "again" and files:
+        os.link(files[-1], path)
+    elif node[0] == "sparse":
+        with open(path, "wb") as file:
+            file.seek(node[1])
+            file.write(b"island")
+            file.truncate(node[1] + (3 << 20))
+        os.utime(path, ns=(0, node[2]))
+        files.append(path)
+    elif node[0] == "file":
         with open(path, "wb") as file:
             file.write(node[1])
         os.chmod(path, node[2])
+        files.append(path)
 
 
 @hypothesis_settings(
@@ -206,14 +223,15 @@ def test_any_tree_comes_back_and_so_does_what_it_became(
     tmp_path_factory: pytest.TempPathFactory, first: dict[bytes, Any], second: dict[bytes, Any]
 ) -> None:
     bench = Bench(tmp_path_factory.mktemp("tree"))
+    files: list[bytes] = []
     for name, node in first.items():
-        build(os.path.join(os.fsencode(bench.tree), name), node)
+        build(os.path.join(os.fsencode(bench.tree), name), node, files)
     bench.save()
     old, old_manifest = describe(bench.tree), bench.parent
 
     for name, node in second.items():
         if name not in first:
-            build(os.path.join(os.fsencode(bench.tree), name), node)
+            build(os.path.join(os.fsencode(bench.tree), name), node, files)
     bench.save()
 
     assert describe(bench.restore()) == describe(bench.tree)

@@ -24,13 +24,17 @@ from shared.strategies.base import Runner, Situation, Strategy
 
 ONSTART = """\
 mkdir -p "$HOME/.dumont" && cd "$HOME/.dumont" || exit 1
+has() { command -v "$1" >/dev/null; }
+has python3 || { has apt-get && apt-get update && apt-get install -y python3; }
+has python3 || { has dnf && dnf install -y python3; }
+has python3 || { echo "dumont: no python3 in this image; use one that has Python 3.10 or newer" >&2; exit 1; }
 get() { python3 -c 'import sys,urllib.request as u
 open("agent.pyz.part","wb").write(u.urlopen(sys.argv[1],timeout=60).read())' "$1" || \
 curl -fsSL -o agent.pyz.part "$1"; }
 until get "$DUMONT_URL/api/v1/agent/bundle" && mv agent.pyz.part agent.pyz; do sleep 2; done
 while :; do python3 agent.pyz && exit 0; sleep 2; done
 """
-"""Fetches the agent and keeps it running; it ends when the agent ends on purpose."""
+"""Fetches the agent and keeps it running; it ends when the agent ends on purpose. An image without Python gets its own."""
 
 
 EXPECTED_READY_S = 120.0
