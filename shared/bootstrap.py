@@ -41,7 +41,7 @@ def build(settings: Settings) -> Deps:
         records=records,
         providers=providers,
         objects=objects,
-        agent_of=lambda attempt_id, secret: agent_of(store, records, attempt_id, secret),
+        agent_of=lambda attempt_id, secret, works: agent_of(settings, store, records, attempt_id, secret, works=works),
     )
 
 

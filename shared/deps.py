@@ -23,5 +23,5 @@ class Deps:
     providers: Callable[[], Mapping[str, Provider]]
     """Made on first use: only some functions may import what providers need."""
     objects: Callable[[], ObjectStore]
-    agent_of: Callable[[str, str], Attempt]
-    """The attempt that a machine's token belongs to; raises Unauthenticated."""
+    agent_of: Callable[[str, str, bool], Attempt]
+    """The attempt that a machine's token belongs to, and whether only adopted machines make this call; raises Unauthenticated."""

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import os
+import re
 import secrets
 
 from shared import errors
@@ -42,6 +43,14 @@ def agent_secret(settings: Settings, attempt_id: str) -> str:
 
 def agent_secret_hash(settings: Settings, attempt_id: str) -> str:
     return hashlib.sha256(agent_secret(settings, attempt_id).encode()).hexdigest()
+
+
+def is_our_agent(settings: Settings, attempt_id: str, secret: str) -> bool:
+    """Whether this is the token that a machine of ours was given, whatever is on record."""
+    if not re.fullmatch(r"[0-9a-f]{28}", attempt_id) or settings.master_key is None:
+        return False
+    right = hmac.compare_digest(agent_secret(settings, attempt_id).encode(), secret.encode())
+    return is_our_attempt(settings, attempt_id) and right
 
 
 def new_data_key(settings: Settings, instance_id: str) -> Create:

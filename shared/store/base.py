@@ -116,4 +116,7 @@ class Store(Protocol):
         Ordered by the shape's field, then by id. A cursor that is not ours raises InvalidRequest.
         """
 
+    def collections(self) -> list[str]:
+        """The names of all collections that hold a document, sorted; for export."""
+
     def close(self) -> None: ...

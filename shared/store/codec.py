@@ -6,7 +6,7 @@ unknown fields are ignored and missing ones take their defaults, so old document
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import Any, TypeVar
@@ -55,3 +55,29 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime | str | int | float | bool) or value is None:
         return value
     raise TypeError(f"{type(value).__name__} cannot be stored")
+
+
+def to_json(value: Any) -> Any:
+    """A document's values as JSON has them; times are text that sorts, and text that begins with `@` is escaped."""
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise TypeError("a stored time needs its zone")
+        return value.astimezone(UTC).strftime("@%Y-%m-%dT%H:%M:%S.%fZ")
+    if isinstance(value, str):
+        return "@" + value if value.startswith("@") else value
+    if isinstance(value, dict):
+        return {k: to_json(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [to_json(v) for v in value]
+    return value
+
+
+def from_json(value: Any) -> Any:
+    """What `to_json` was given."""
+    if isinstance(value, str) and value.startswith("@"):
+        return value[1:] if value.startswith("@@") else datetime.fromisoformat(value[1:])
+    if isinstance(value, dict):
+        return {k: from_json(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [from_json(v) for v in value]
+    return value

@@ -53,5 +53,9 @@ class CountingStore:
         self.reads += max(1, len(page.documents))
         return page
 
+    def collections(self) -> list[str]:
+        self.calls["collections"] += 1
+        return self.inner.collections()
+
     def close(self) -> None:
         self.inner.close()

@@ -107,6 +107,10 @@ class FirestoreStore:
             following = _seal_cursor(last.data[shape.order_by] if shape.order_by else None, last.id)
         return Page(documents, following)
 
+    def collections(self) -> list[str]:
+        found = _answered(lambda: list(self._client.collections(retry=None, timeout=TIMEOUT_S)), acts=False)
+        return sorted(collection.id for collection in found)
+
     def close(self) -> None:
         self._client.close()
 

@@ -189,6 +189,9 @@ class Records:
         self.store = store
         self._clock = clock
 
+    def now(self) -> datetime:
+        return self._clock.now()
+
     def transact(self, fn: Callable[[Transaction], T], lease: Lease | None = None) -> T:
         """Commit what `fn` saves, or nothing. Raises what `fn` raises; Unavailable when it cannot get through."""
         last: errors.StoreConflict | None = None

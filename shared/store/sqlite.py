@@ -12,10 +12,10 @@ import json
 import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from shared import errors
+from shared.store import codec
 from shared.store.base import Create, Data, Delete, Document, Page, Put, Replace, Shape, Write
 from shared.store.shapes import SHAPES
 
@@ -115,6 +115,9 @@ class SqliteStore:
             last = rows[-1]
             following = _seal_cursor(last[3] if shape.order_by else None, last[0])
         return Page([_document(shape.collection, row) for row in rows], following)
+
+    def collections(self) -> list[str]:
+        return [row[0] for row in self._read("SELECT DISTINCT collection FROM documents ORDER BY collection", ())]
 
     def close(self) -> None:
         with self._guard:
@@ -219,40 +222,16 @@ def _document(collection: str, row: Sequence[Any]) -> Document:
 
 def _leaf(value: Any) -> Any:
     """A value as SQLite compares it: times and text as they are stored, truth as 0 and 1."""
-    encoded = _encode(value)
+    encoded = codec.to_json(value)
     return int(encoded) if isinstance(encoded, bool) else encoded
 
 
-def _encode(value: Any) -> Any:
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise TypeError("a stored time needs its zone")
-        return value.astimezone(UTC).strftime("@%Y-%m-%dT%H:%M:%S.%fZ")
-    if isinstance(value, str):
-        return "@" + value if value.startswith("@") else value
-    if isinstance(value, dict):
-        return {k: _encode(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_encode(v) for v in value]
-    return value
-
-
-def _decode(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith("@"):
-        return value[1:] if value.startswith("@@") else datetime.fromisoformat(value[1:])
-    if isinstance(value, dict):
-        return {k: _decode(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_decode(v) for v in value]
-    return value
-
-
 def _dump(data: Data) -> str:
-    return json.dumps(_encode(data), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return json.dumps(codec.to_json(data), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def _load(text: str) -> Data:
-    data = _decode(json.loads(text))
+    data = codec.from_json(json.loads(text))
     assert isinstance(data, dict)
     return data
 

@@ -8,9 +8,14 @@ from shared import errors
 from shared.deps import Deps
 from shared.domain.attempt import Attempt, Stage, attempt_of_label
 from shared.domain.instance import Instance
+from shared.flows import restored
 from shared.flows.keys import is_our_attempt
 from shared.providers.base import Provider, RentedMachine
 from shared.wire.base import Report
+
+
+class Spared(Exception):
+    """No attempt is on record, and yet it may hold the only copy of somebody's work; the message says why."""
 
 
 def machines(deps: Deps) -> Report:
@@ -26,7 +31,12 @@ def machines(deps: Deps) -> Report:
             continue
         for machine in rented:
             looked_at += 1
-            why = _unwanted(deps, machine)
+            try:
+                why = _unwanted(deps, machine)
+            except Spared as spared:
+                failed += 1
+                notes.append(f"{name} {machine.machine_id}: spared: {spared}")
+                continue
             if why is None:
                 continue
             notes.append(f"{name} {machine.machine_id}: {why}")
@@ -48,6 +58,9 @@ def _unwanted(deps: Deps, machine: RentedMachine) -> str | None:
         return None
     attempt = deps.records.find(Attempt, attempt_id)
     if attempt is None:
+        spared = restored.why_spared(deps, attempt_id, machine)
+        if spared is not None:
+            raise Spared(spared)
         return "no attempt is on record"
     if attempt.stage is Stage.CLOSED:
         return "its attempt is closed"

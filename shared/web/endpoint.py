@@ -33,6 +33,7 @@ Caller = Literal["public", "user", "admin", "agent", "scheduler"]
 PREFIX = "/api/v1"
 MAX_BODY = 1 << 20
 MAX_DEPTH = 32
+HEARTBEAT = "/agent/heartbeat"
 IDEMPOTENCY_KEPT = timedelta(hours=48)
 
 
@@ -181,7 +182,7 @@ def _authenticate(one: Endpoint, call: Call, deps: Callable[[], Deps]) -> None:
             raise errors.Forbidden("only an administrator may do this")
     elif one.caller == "agent":
         attempt_id, _, secret = bearer.partition(".")
-        agent: Attempt = deps().agent_of(attempt_id, secret)
+        agent: Attempt = deps().agent_of(attempt_id, secret, one.path == HEARTBEAT)
         call.agent = agent
     else:
         auth.check_scheduler(bearer, deps().settings)

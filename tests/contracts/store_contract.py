@@ -165,6 +165,21 @@ class StoreContract:
         assert [d.id for d in [*first.documents, *rest.documents]] == ["k0", "k1", "k2", "k3", "k4"]
         assert rest.cursor is None
 
+    def test_it_names_the_collections_that_hold_something(self, store: Store) -> None:
+        assert store.collections() == []
+        store.commit([Create("keys", "k1", {}), Create("events", "e1", {}), Create("events", "e2", {})])
+        store.commit([Delete("keys", "k1")])
+
+        assert store.collections() == ["events"]
+
+    def test_every_document_of_a_collection_is_paged_by_id_whatever_it_holds(self, store: Store) -> None:
+        store.commit([Create("events", f"e{n}", {"n": n} if n % 2 else {}) for n in range(5)])
+
+        first = store.query(Shape("every", "events"), limit=3)
+        rest = store.query(Shape("every", "events"), limit=3, cursor=first.cursor)
+
+        assert [d.id for d in [*first.documents, *rest.documents]] == [f"e{n}" for n in range(5)]
+
     def test_a_foreign_cursor_and_missing_equalities_are_refused(self, store: Store) -> None:
         for cursor in ("nonsense", "", "e30=", "bnVsbA=="):
             with pytest.raises(errors.InvalidRequest):

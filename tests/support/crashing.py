@@ -63,6 +63,9 @@ class CrashingStore:
     def query(self, shape: Shape, equal: Mapping[str, Any] | None = None, **options: Any) -> Page:
         return self._fuse.read(lambda: self._inner.query(shape, equal, **options))
 
+    def collections(self) -> list[str]:
+        return self._fuse.read(self._inner.collections)
+
     def close(self) -> None:
         self._inner.close()
 

@@ -89,7 +89,9 @@ class World:
             records=records,
             providers=lambda: {self.provider.name: self.provider},
             objects=lambda: self.objects,
-            agent_of=lambda attempt, secret: agents.agent_of(self.store, records, attempt, secret),
+            agent_of=lambda attempt, secret, works: agents.agent_of(
+                self.deps.settings, self.store, records, attempt, secret, works=works
+            ),
         )
         self._user: User | None = None
 
@@ -167,7 +169,8 @@ class FakeAgent:
     @property
     def me(self) -> Attempt:
         secret = keys.agent_secret(self.world.deps.settings, self.attempt_id)
-        return agents.agent_of(self.world.store, self.world.deps.records, self.attempt_id, secret)
+        deps = self.world.deps
+        return agents.agent_of(deps.settings, self.world.store, deps.records, self.attempt_id, secret)
 
     def register(
         self,
