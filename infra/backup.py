@@ -34,7 +34,7 @@ FIRST = ("instances",)
 """Read first: what an instance refers to is then read later than the instance, and so is there."""
 LAST = ("attempts", "instances")
 """Written last: the sweeps see an instance only when everything it refers to is there."""
-PASSING = ("meta", "strays", "paces", "throttles")
+PASSING = ("meta", "strays", "paces", "throttles", "ticks")
 """True of one database at one time."""
 PEOPLES = ("users", "instances", "attempts")
 """What makes a database somebody's; prices and the like gather by themselves in an empty one."""

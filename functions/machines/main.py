@@ -1,8 +1,10 @@
-"""What is remembered of machines; whom to keep away; what is not proven gone."""
+"""What is remembered of machines; whom to keep away; what is not proven gone; an operator's figures."""
 
 import functions_framework
+from flask import Response
 
 from shared.bootstrap import deps
+from shared.flows import figures as operator
 from shared.flows import machines
 from shared.web.endpoint import Call, endpoint, routes
 from shared.wire import machines as wire
@@ -44,4 +46,9 @@ def orphans(call: Call) -> wire.OpenReceiptList:
     return machines.open_receipts(call.user.id, deps())
 
 
-main = functions_framework.http(routes(history, export, import_, blocks, block, unblock, orphans, deps=deps))
+@endpoint("GET", "/metrics", caller="admin")
+def figures(call: Call) -> Response:
+    return Response(operator.text(deps()), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+main = functions_framework.http(routes(history, export, import_, blocks, block, unblock, orphans, figures, deps=deps))

@@ -23,7 +23,7 @@ from shared import errors
 from shared.deps import Deps
 from shared.domain.attempt import Attempt
 from shared.domain.user import User
-from shared.store.base import Create
+from shared.store.base import Create, Put
 from shared.web import auth
 from shared.web.errors import status_of
 from shared.web.logs import log, trace_of
@@ -168,8 +168,18 @@ def _answer(one: Endpoint, call: Call, deps: Callable[[], Deps]) -> Response:
     if isinstance(answer, Report):
         severity = "WARNING" if answer.failed else "INFO"
         log(severity, f"sweep {answer.name}", request_id=call.request_id, **answer.model_dump(exclude={"name"}))
+        _note_tick(answer, deps())
     body = json.dumps({"success": True, "data": answer.model_dump(mode="json")}, ensure_ascii=False)
     return Response(body, one.success, mimetype="application/json")
+
+
+def _note_tick(report: Report, deps: Deps) -> None:
+    """For the metrics. What the sweep did is done: a note that cannot be kept does not make it fail."""
+    data = {"at": deps.clock.now(), **report.model_dump(include={"looked_at", "changed", "failed"})}
+    try:
+        deps.store.commit([Put("ticks", report.name, data)])
+    except errors.Error as error:
+        log("WARNING", f"the tick of {report.name} is not noted: {error.message}")
 
 
 def _authenticate(one: Endpoint, call: Call, deps: Callable[[], Deps]) -> None:

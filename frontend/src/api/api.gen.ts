@@ -408,6 +408,10 @@ const injectedRtkApi = api
         }),
         invalidatesTags: ["machines"],
       }),
+      metrics: build.query<MetricsApiResponse, MetricsApiArg>({
+        query: () => ({ url: `/metrics` }),
+        providesTags: ["machines"],
+      }),
       listModels: build.query<ListModelsApiResponse, ListModelsApiArg>({
         query: () => ({ url: `/models` }),
         providesTags: ["models"],
@@ -961,6 +965,8 @@ export type UnblockMachineApiResponse = /** status 200 Take a block back */ {
 export type UnblockMachineApiArg = {
   machine: string;
 };
+export type MetricsApiResponse = /** status 200 Bytes. */ string;
+export type MetricsApiArg = void;
 export type ListModelsApiResponse =
   /** status 200 LLM deployments and runtimes */ {
     success: true;
@@ -2019,6 +2025,7 @@ export const {
   useOrphansQuery,
   useBlockMachineMutation,
   useUnblockMachineMutation,
+  useMetricsQuery,
   useListModelsQuery,
   useDeployModelMutation,
   useShowModelQuery,
