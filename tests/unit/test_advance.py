@@ -486,6 +486,7 @@ def test_failovers_are_limited_then_a_person_is_asked() -> None:
 
     assert world.instance(id).state is State.HIBERNATED
     assert len(world.instance(id).failovers) == 5
+    assert "5 within a day are the most; wake it when you have looked" in str(world.instance(id).failure)
 
 
 def test_an_interrupted_machine_is_replaced_and_a_stopped_one_that_is_not_for_interruption_is_kept() -> None:

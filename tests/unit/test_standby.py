@@ -9,11 +9,16 @@ import pytest
 
 from shared import errors, leases
 from shared.domain.attempt import Attempt, Outcome, Stage
+from shared.domain.event import Event
 from shared.domain.instance import Instance, State
 from shared.domain.order import Pulse
+from shared.domain.snapshot import Snapshot
 from shared.flows import instances, standby
 from shared.flows.advance.step import Step
 from shared.providers.base import Features, MachineStatus
+from shared.queries import instance_view
+from shared.store.records import Transaction
+from shared.store.shapes import EVENTS_OF_INSTANCE
 from shared.wire.standby import FailoverBody, StandbyBody
 from tests.support.world import FakeAgent, World, an_offer
 
@@ -287,6 +292,69 @@ def test_a_person_may_fail_over_a_machine_that_still_runs(world: World) -> None:
     with pytest.raises(errors.Unauthenticated):
         old.beat()
     assert follower.attempt_id == world.instance(instance.id).attempt_id
+
+
+def kinds(world: World, id: str) -> list[str]:
+    found = world.deps.records.all(Event, EVENTS_OF_INSTANCE, {"instance_id": id})
+    return [e.kind for e in sorted(found, key=lambda e: e.at)]
+
+
+def test_every_phase_of_a_failover_is_an_event_with_its_time_and_the_figures_are_measured(world: World) -> None:
+    instance, _, follower = on_standby(world)
+    gpu = gpu_ready(world, instance.id)
+    save_all(world, instance.id, follower)
+    world.settle(instance.id, lambda i: bool(gpu.orders("restore")))
+    world.clock.step(seconds=7)
+    gpu.finish("restore", stage="restored")
+    world.settle(instance.id)
+
+    told = kinds(world, instance.id)
+    phases = ["failing_over", "promoted", "searching", "gpu_found", "handing_back", "restored", "handed_back"]
+    # Those of one moment have no order among them.
+    assert sorted(k for k in told if k in phases) == sorted(phases)
+    assert told.index("failing_over") < told.index("handed_back")
+    shown = instance_view(world.instance(instance.id)).failover
+    assert shown is not None and shown.rpo_s is not None and shown.rto_s is not None
+    assert shown.gpu_back_s is not None and shown.gpu_back_s >= 7
+    assert shown.gpu_back_s == (shown.back_at - shown.detected_at).total_seconds()  # type: ignore[operator]
+
+
+def test_a_failover_without_a_standby_is_measured_too(world: World) -> None:
+    instance, agent = world.running(snapshot_every_s=60)
+    world.settle(instance.id, lambda i: bool(agent.orders("snapshot")))
+    agent.take_snapshot()
+    standby.fail_over(FailoverBody(instance=instance.id), 0, world.user.id, world.deps)
+    gpu_ready(world, instance.id).finish("restore", stage="restored")
+    world.settle(instance.id)
+
+    shown = instance_view(world.instance(instance.id)).failover
+    assert shown is not None and shown.promoted_at is None
+    assert shown.rto_s is not None and shown.rto_s == shown.gpu_back_s
+
+
+def test_a_disk_smaller_than_the_workspace_and_instances_that_are_gone_are_refused(world: World) -> None:
+    instance, _, _ = with_standby(world)
+    rented = len(world.provider.creates)
+    big = replace(world.deps.records.load(Snapshot, str(instance.snapshot_id)), bytes=50 * standby.GIB)
+
+    def grow(tx: Transaction) -> None:
+        tx.load(Snapshot, big.id)
+        tx.save(big)
+
+    world.deps.records.transact(grow)
+    with pytest.raises(errors.InvalidRequest, match="disk_gib"):
+        standby.put(StandbyBody(instance=instance.id, disk_gib=20), world.user.id, world.deps)
+    with pytest.raises(errors.NotFound):
+        standby.fail_over(FailoverBody(instance=instance.id), 0, "u-other", world.deps)
+    instances.destroy(instance.id, 0, world.user.id, world.deps)
+    world.settle(instance.id, lambda i: i.state is State.DESTROYED)
+    for ask in (
+        lambda: standby.put(StandbyBody(instance=instance.id), world.user.id, world.deps),
+        lambda: standby.fail_over(FailoverBody(instance=instance.id), 0, world.user.id, world.deps),
+    ):
+        with pytest.raises(errors.IllegalTransition):
+            ask()
+    assert len(world.provider.creates) == rented and world.provider.made == {}
 
 
 def test_bad_requests_rent_nothing(world: World) -> None:

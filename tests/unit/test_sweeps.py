@@ -10,6 +10,7 @@ import pytest
 
 from shared import errors
 from shared.domain.attempt import Attempt, Stage
+from shared.domain.event import Event
 from shared.domain.instance import Instance, State
 from shared.domain.offer import MachineSpec
 from shared.flows import keys
@@ -17,6 +18,7 @@ from shared.store import codec
 from shared.store.base import Create, Put
 from shared.store.counting import CountingStore
 from shared.store.records import Records
+from shared.store.shapes import EVENTS_OF_INSTANCE
 from shared.store.sqlite import SqliteStore
 from shared.sweeps.machines import machines
 from shared.sweeps.motion import motion
@@ -124,6 +126,8 @@ def test_a_machine_that_is_wanted_stays_and_its_twin_goes() -> None:
 
     assert list(world.provider.made) == [attempt.machine_id]
     assert twin in world.provider.gone
+    events = world.deps.records.all(Event, EVENTS_OF_INSTANCE, {"instance_id": instance.id})
+    assert [twin in e.message for e in events if e.kind == "orphan"] == [True], "its user hears of it"
 
 
 def test_a_machine_rented_between_the_two_lists_is_spared() -> None:

@@ -39,6 +39,8 @@ def _search(step: Step) -> Next:
     not_before = step.instance.hibernate_not_before
     if not_before is not None and not_before > step.now:
         return not_before
+    if step.instance.opened == 0:
+        step.say("searching", "a GPU is searched while the standby serves")
     following = race(step)
     if not isinstance(following, Exhausted):
         return following if following is not None else running.look_at(step)
