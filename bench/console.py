@@ -1,4 +1,4 @@
-"""What the console weighs: what a browser loads first, per page, and in all, gzipped.
+"""What the console weighs, gzipped: what a browser loads first, in all for each page as the first one, and altogether.
 
 make bench NAME=console
 """
@@ -36,20 +36,27 @@ def main() -> None:
     manifest: dict[str, Any] = json.loads((DIST / ".vite" / "manifest.json").read_text())
     entry = next(name for name, chunk in manifest.items() if chunk.get("isEntry"))
     loaded = closure(manifest, entry, set())
-    pages = {}
-    for name, chunk in manifest.items():
-        if chunk.get("isDynamicEntry"):
-            pages[Path(name).stem] = round(weight(closure(manifest, name, set()) - loaded), 1)
+    lazy = {name: closure(manifest, name, set()) for name, chunk in manifest.items() if chunk.get("isDynamicEntry")}
+    shell = next(files for name, files in lazy.items() if name.endswith("/shell.tsx"))
+    # What a page brings in later by itself (charts, the palette) is not needed for its first picture.
+    routes = {
+        Path(name).stem.removesuffix("-page"): round(
+            weight(loaded | files | (shell if "login" not in name else set())), 1
+        )
+        for name, files in lazy.items()
+        if name.endswith("-page.tsx")
+    }
+    pieces = {Path(name).stem: round(weight(files - loaded), 1) for name, files in lazy.items()}
     everything = {chunk["file"] for chunk in manifest.values()} | {
         c for m in manifest.values() for c in m.get("css", [])
     }
     figures: dict[str, Any] = {
         "entry_kb": round(weight(loaded), 1),
-        # The list of instances comes with the entry; the page with the heaviest rest stands for any other first page.
-        "first_route_kb": round(weight(loaded) + max(pages.values()), 1),
-        "largest_lazy_kb": max(pages.values()),
+        "first_route_kb": max(routes.values()),
+        "largest_lazy_kb": max(pieces.values()),
         "total_kb": round(weight(everything), 1),
-        "pages_kb": pages,
+        "routes_kb": routes,
+        "pieces_kb": pieces,
     }
     ok = (
         figures["entry_kb"] <= 120

@@ -2,32 +2,26 @@ import { lazy, Suspense, useEffect, useState } from "react";
 import { Link, useParams } from "react-router";
 import {
   useListEventsQuery,
-  useListSnapshotsQuery,
-  usePinSnapshotMutation,
-  useRemoveSnapshotMutation,
   useShowInstanceQuery,
   type InstanceView,
-  type SnapshotView,
 } from "@/api";
 import { isPassing } from "@/api/can";
-import { Confirm } from "@/components/confirm";
 import { Snippet } from "@/components/copy";
 import { StateBadge } from "@/components/state-badge";
 import { Empty, ErrorPanel, Freshness, Loading } from "@/components/states";
-import { tell } from "@/components/tell";
-import { Button } from "@/components/ui/button";
 import { Card, CardTitle } from "@/components/ui/card";
 import { Actions } from "@/features/instances/actions";
 import { NextEvent } from "@/features/instances/next-event";
 import { RaceView } from "@/features/instances/race-view";
-import { StandbyCard } from "@/features/instances/standby-card";
-import { Terminal } from "@/features/instances/terminal";
-import { bytes, secondsBetween, span, usdPerHour } from "@/lib/format";
+import { secondsBetween, span, usdPerHour } from "@/lib/format";
 import { paths } from "@/lib/paths";
 import { useTitle } from "@/lib/use-title";
 
-// What draws is big and never the first thing looked at.
+// Big, or further down than one looks first.
 const Metrics = lazy(async () => ({ default: (await import("@/features/instances/metrics")).Metrics }));
+const Snapshots = lazy(async () => ({ default: (await import("@/features/instances/snapshots")).Snapshots }));
+const StandbyCard = lazy(async () => ({ default: (await import("@/features/instances/standby-card")).StandbyCard }));
+const Terminal = lazy(async () => ({ default: (await import("@/features/instances/terminal")).Terminal }));
 
 function Clocks({ instance }: { instance: InstanceView }) {
   const { asked_at, first_answer_at, usable_at, restored_at } = instance.clocks;
@@ -61,65 +55,6 @@ function Connection({ instance }: { instance: InstanceView }) {
       <Snippet label="CLI command" text={`dumont ssh ${instance.name}`} />
       <Snippet label="editor configuration" text={`dumont ssh-config ${instance.name} >> ~/.ssh/config`} />
     </div>
-  );
-}
-
-function Snapshots({ instance }: { instance: InstanceView }) {
-  const { data, error, isLoading } = useListSnapshotsQuery({ instance: instance.id, limit: 50 }, { pollingInterval: 30_000, skipPollingIfUnfocused: true });
-  if (isLoading) return <Loading />;
-  if (error && !data) return <ErrorPanel error={error} />;
-  const snapshots = data?.data.snapshots ?? [];
-  if (snapshots.length === 0) return <p className="text-sm text-muted-foreground">None yet. One is taken when it hibernates.</p>;
-  return (
-    <ul className="grid gap-2 text-sm">
-      {snapshots.map((one) => (
-        <Snapshot key={one.id} instance={instance.id} one={one} />
-      ))}
-    </ul>
-  );
-}
-
-function Snapshot({ instance, one }: { instance: string; one: SnapshotView }) {
-  const [pin] = usePinSnapshotMutation();
-  const [remove] = useRemoveSnapshotMutation();
-  const taken = new Date(one.created_at).toLocaleString();
-  const change = () =>
-    void tell(
-      one.pinned ? "The rules decide about it again" : "It stays until you take the pin out",
-      pin({ instance, snapshot: one.id, snapshotPatch: { pinned: !one.pinned } }).unwrap(),
-    );
-  return (
-    <li className="flex flex-wrap items-center justify-between gap-2 border-b pb-2 last:border-0">
-      <span>
-        <time dateTime={one.created_at}>{taken}</time>
-        {one.state !== "verified" && <span className="ml-2 text-warn">{one.state}</span>}
-        {one.state === "verified" && <span className={one.newest ? "ml-2 font-medium text-good" : "ml-2 text-muted-foreground"}>{one.kept ?? "goes soon"}</span>}
-        <span className="block text-xs text-muted-foreground tabular-nums">
-          {one.files} files, {bytes(one.bytes)}; stored {bytes(one.stored_bytes)}
-          {one.torn.length > 0 && `; ${one.torn.length} kept changing`}
-        </span>
-      </span>
-      {one.state === "verified" && (
-        <span className="flex gap-2">
-          <Button size="sm" variant="ghost" onClick={change} aria-label={`${one.pinned ? "Unpin" : "Pin"} the snapshot of ${taken}`}>
-            {one.pinned ? "Unpin" : "Pin"}
-          </Button>
-          {!one.newest && (
-            <Confirm
-              trigger={
-                <Button size="sm" variant="danger" aria-label={`Give up the snapshot of ${taken}`}>
-                  Give up
-                </Button>
-              }
-              heading="Give up this snapshot?"
-              description={`The files as they were at ${taken} cannot be brought back. What other snapshots need stays.`}
-              action="Give it up"
-              onConfirm={() => void tell("It is given up", remove({ instance, snapshot: one.id }).unwrap())}
-            />
-          )}
-        </span>
-      )}
-    </li>
   );
 }
 
@@ -205,7 +140,9 @@ export function InstancePage() {
         </Card>
         <Card>
           <CardTitle>Terminal</CardTitle>
-          <Terminal instance={instance} />
+          <Suspense fallback={<Loading />}>
+            <Terminal instance={instance} />
+          </Suspense>
         </Card>
         <Card>
           <CardTitle>GPU, memory, network</CardTitle>
@@ -215,11 +152,15 @@ export function InstancePage() {
         </Card>
         <Card>
           <CardTitle>Standby</CardTitle>
-          <StandbyCard instance={instance} />
+          <Suspense fallback={<Loading />}>
+            <StandbyCard instance={instance} />
+          </Suspense>
         </Card>
         <Card>
           <CardTitle>Snapshots</CardTitle>
-          <Snapshots instance={instance} />
+          <Suspense fallback={<Loading />}>
+            <Snapshots instance={instance} />
+          </Suspense>
         </Card>
         <Card>
           <CardTitle>Events</CardTitle>
