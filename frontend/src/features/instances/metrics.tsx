@@ -102,7 +102,7 @@ function Charts({ metrics }: { metrics: MetricsView }) {
         <p className="text-xs text-muted-foreground">Network is not measured on a host that is shared with others.</p>
       )}
       <p className="text-xs text-muted-foreground">
-        Dashed: below {asPercent(metrics.idle_gpu_percent)} it counts as idle. Shaded: asleep, no machine is paid for.
+        Dashed: below {asPercent(metrics.idle_gpu_percent)} it counts as idle. Shaded: asleep, only the snapshot costs money.
       </p>
     </div>
   );
