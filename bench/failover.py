@@ -22,7 +22,7 @@ from typing import Any
 
 from bench.report import finish
 from shared import errors
-from shared.domain.attempt import Stage
+from shared.domain.attempt import Attempt, Stage
 from shared.domain.instance import Instance, State
 from shared.domain.order import Order
 from shared.flows import agents, instances, standby
@@ -40,12 +40,13 @@ from tests.support.world import FakeAgent, World, an_offer, crash_deps
 INTERVAL_S = 30.0
 PATIENCE_S = 2400
 SAMPLE, FLEET, HOURS_A_YEAR, MONTHS = 12, 1000, 8760, 12
-# shared market facts: pricing.md section 2 (Vast.ai), suggested simulator defaults from public reports.
+# As public reports of Vast.ai's users have them.
 HOST_LOSS_PER_HOUR = 0.0035
 NEVER_READY = 0.075
 BOOT_MEDIAN_S, BOOT_P95_S = 90.0, 360.0
-# dumont-lessons.md: a Compute Engine machine starts in 9.8 s; the agent's own start is our allowance.
+# A Compute Engine machine was measured to start in 9.8 s; the agent's own start is our allowance.
 STANDBY_BOOT_S = 20.0
+STANDBY_USD_PER_HOUR = 0.0067
 # No source gives these: assumptions, named as such in the result.
 PREEMPTED_PER_HOUR, API_CUT_PER_HOUR, PROVIDER_DOWN_PER_HOUR = 1 / 240, 1 / 720, 1 / 720
 OUTAGE_S, RESTORE_S, SNAPSHOT_S, FOLLOW_S = 300.0, 30.0, 2.0, 2.0
@@ -101,7 +102,7 @@ class Life:
         self.looks = Records(inner, self.world.clock)
         self.dice, self.real = random.Random(seed), real
         self.world.provider.features = Features(sells_cpu=True)
-        cpu = an_offer(90, gpu_count=0, gpu_name="", vram_gb=0, usd_per_hour=Decimal("0.0067"))
+        cpu = an_offer(90, gpu_count=0, gpu_name="", vram_gb=0, usd_per_hour=Decimal(str(STANDBY_USD_PER_HOUR)))
         self.world.provider.stock += [
             replace(cpu, offer_id=f"z-{z}/e2-small", machine_id=f"z-{z}/e2-small", host_id=f"z-{z}/e2-small")
             for z in "abc"
@@ -326,8 +327,7 @@ def back_from_the_dead(tally: Tally) -> None:
     order = life.sound.records.load(Order, machine.job[1].id)
     uploads = wire.UploadsRequest(snapshot_id=str(order.payload["snapshot_id"]), count=1, manifest=True)
     secret = FakeAgent(life.world, old)
-    stale = life.sound.records.load(type(life.sound.records.open_attempts(life.id)[0]), old)
-    stale = replace(stale, stage=Stage.ADOPTED)
+    stale = replace(life.sound.records.load(Attempt, old), stage=Stage.ADOPTED)
     commit = wire.SnapshotCommit(snapshot_id=uploads.snapshot_id, order_id=order.id, manifest_key="m/s-0123456789abcdef",
                                  manifest_size=1, packs=[], files=0, bytes=0, stored_bytes=0, seconds=0.1)  # fmt: skip
     calls = (
@@ -435,6 +435,11 @@ def firestore(failovers_a_month: float) -> dict[str, Any]:
     }
 
 
+def settled(before: tuple[datetime, ...]) -> Callable[[Instance], bool]:
+    """The standby serves, a person is asked, or a failover since those of `before` is over."""
+    return lambda i: i.state in (State.ON_STANDBY, State.HIBERNATED) or (i.failovers != before and Life.follows(i))
+
+
 def live_a_year(seed: int, year: Year) -> None:
     """From event to event: nothing is computed in between but that time passes; each is lived second by second."""
     dice, life = random.Random(seed), Life(seed, real=True)
@@ -455,7 +460,7 @@ def live_a_year(seed: int, year: Year) -> None:
             serving = life.machines.get(str(life.instance.attempt_id))
             newest = serving.files.at if serving else at
             life.kill(life.instance.attempt_id)
-            ok = life.until(lambda i: i.state in (State.ON_STANDBY, State.HIBERNATED) or (i.failovers != before and life.follows(i)))  # noqa: B023, E501 # fmt: skip
+            ok = life.until(settled(before))
             if life.instance.state is State.HIBERNATED:
                 year.asked += 1
                 instances.wake(life.id, 0, life.world.user.id, life.sound)
@@ -513,7 +518,7 @@ def fleet_year() -> dict[str, Any]:
         "gpu_back_p95_s": quantile(year.back, 0.95),
         "rpo_p50_s": quantile(year.rpo, 0.5),
         "rpo_p95_s": quantile(year.rpo, 0.95),
-        "standby_usd_per_instance_month": round(0.0067 * 730, 2),
+        "standby_usd_per_instance_month": round(STANDBY_USD_PER_HOUR * 730, 2),
         "firestore": firestore(len(year.rto) / year.hours * 730),
         "lost_saved_lines": year.lost,
         "two_writers": year.two,
@@ -521,7 +526,8 @@ def fleet_year() -> dict[str, Any]:
         "sources": "host loss, boots and creates that never run: Vast.ai field reports (suggested defaults: 0.2-0.5 %/h, "
         "median 90 s, P95 6 min, 5-10 %); standby's start: 9.8 s measured on Compute Engine",
         "assumed": f"standby preempted each 240 h, our API cut and the provider's down each 720 h for {OUTAGE_S:g} s, "
-        f"snapshot {SNAPSHOT_S:g} s, follow {FOLLOW_S:g} s, restore {RESTORE_S:g} s, e2-small spot at $0.0067/h without disk",
+        f"snapshot {SNAPSHOT_S:g} s, follow {FOLLOW_S:g} s, restore {RESTORE_S:g} s, "
+        f"e2-small spot at ${STANDBY_USD_PER_HOUR}/h without disk",
     }
 
 

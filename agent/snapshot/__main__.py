@@ -24,13 +24,13 @@ import tempfile
 from collections import Counter
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 from agent.snapshot.bucket import Bucket
+from agent.snapshot.compare import changes
 from agent.snapshot.errors import SnapshotError
-from agent.snapshot.manifest import Reader, Row, chunks_of, path_of
+from agent.snapshot.manifest import Reader, chunks_of, path_of
 from agent.snapshot.pack import Sealer, expand
-from agent.snapshot.restore import restore
+from agent.snapshot.restore import restore_below
 from agent.snapshot.save import save
 
 
@@ -94,17 +94,7 @@ def list_all(bucket: Bucket, key: bytes, given: argparse.Namespace) -> int:
 def bring_back(bucket: Bucket, key: bytes, given: argparse.Namespace) -> int:
     manifest_key, manifest = load(bucket, key, given.snapshot)
     target = os.path.abspath(given.to)
-    os.makedirs(target, exist_ok=True)
-    with tempfile.TemporaryDirectory() as state:
-        total = restore(
-            place=lambda path: os.path.join(target, path.lstrip("/")),
-            key=key,
-            manifest_key=manifest_key,
-            transport=bucket,
-            state=Path(state),
-            hot=given.hot,
-            usable=lambda done, of: None,
-        )
+    total = restore_below(target, key, manifest_key, bucket, given.hot)
     say(f"{manifest.snapshot_id}: {manifest.counts['files']} files, {total} bytes are below {target}")
     return 0
 
@@ -144,20 +134,10 @@ def verify(bucket: Bucket, key: bytes, given: argparse.Namespace) -> int:
     return 1 if bad else 0
 
 
-def facts(row: Row) -> tuple[Any, ...]:
-    """What of an entry is compared: kind, mode, time, size or target."""
-    return (row[0].lower(), *(row[2:3] if row[0] == "h" else (row[2], row[5], *row[6:7])))
-
-
 def diff(bucket: Bucket, key: bytes, given: argparse.Namespace) -> int:
-    old, new = (
-        {path_of(folder, row): facts(row) for folder, row in load(bucket, key, name)[1].entries() if row[0] != "d"}
-        for name in (given.snapshot, given.other)
-    )
-    for path in sorted(old.keys() | new.keys()):
-        mark = "-" if path not in new else "+" if path not in old else "M" if old[path] != new[path] else None
-        if mark:
-            say(f"{mark} {path.partition('/')[2]}")
+    old, new = (load(bucket, key, name)[1] for name in (given.snapshot, given.other))
+    for mark, path in changes(old, new):
+        say(f"{mark} {path}")
     return 0
 
 

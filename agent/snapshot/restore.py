@@ -12,6 +12,7 @@ import base64
 import fnmatch
 import os
 import shutil
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -421,3 +422,19 @@ def restore(
     reader.check()
     work.restored.write(state, reader.snapshot_id)
     return total
+
+
+def restore_below(target: str, key: bytes, manifest_key: str, transport: Transport, hot: Sequence[str] = ()) -> int:
+    """Restore into a folder of one's own, each workspace by its name below it, leaving no trace for later saves."""
+    folder = os.path.abspath(target)
+    os.makedirs(folder, exist_ok=True)
+    with tempfile.TemporaryDirectory() as state:
+        return restore(
+            place=lambda path: os.path.join(folder, path.lstrip("/")),
+            key=key,
+            manifest_key=manifest_key,
+            transport=transport,
+            state=Path(state),
+            hot=hot,
+            usable=lambda done, of: None,
+        )

@@ -15,6 +15,8 @@ from agent.snapshot.errors import SnapshotError
 
 TRIES = 6
 BATCH = 16
+DOWNLOADS = 256
+"""Addresses asked for at once."""
 T = TypeVar("T")
 
 
@@ -90,17 +92,52 @@ def _repeat(what: str, url: str, act: Callable[[http.client.HTTPConnection, str]
     raise SnapshotError(f"{what} of {path}: {problem}")
 
 
-class Transport:
-    """Addresses come from our API, in batches; any process may use them."""
+class Addresses:
+    """Where objects are read: `fetch` gives the addresses of up to `most` keys at once; any process may use them."""
 
     plain_addresses = True
 
+    def __init__(self, fetch: Callable[[list[str]], dict[str, str]], most: int, known: dict[str, str]) -> None:
+        self._fetch, self._most = fetch, most
+        self._guard = threading.Lock()
+        self._urls = dict(known)
+
+    def get(self, key: str, offset: int, length: int) -> bytes:
+        """A range of an object. Raises SnapshotError."""
+        room = bytearray(length)
+        try:
+            get_into(self.url(key), offset, memoryview(room))
+        except Stale:
+            get_into(self.url(key, fresh=True), offset, memoryview(room))
+        return bytes(room)
+
+    def url(self, key: str, fresh: bool = False) -> str:
+        """Where an object is read; `fresh` when the address at hand was refused."""
+        with self._guard:
+            if fresh or key not in self._urls:
+                self._urls.update(self._fetch([key]))
+            return self._urls[key]
+
+    def know(self, keys: list[str]) -> None:
+        """Fetch many addresses in few calls."""
+        for start in range(0, len(keys), self._most):
+            urls = self._fetch(keys[start : start + self._most])
+            with self._guard:
+                self._urls.update(urls)
+
+
+class Transport(Addresses):
+    """An agent's: addresses come from our API, for reading and for writing, in batches."""
+
     def __init__(self, api: Api, snapshot_id: str) -> None:
+        super().__init__(self._downloads, DOWNLOADS, {})
         self._api = api
         self._snapshot_id = snapshot_id
-        self._guard = threading.Lock()
         self._uploads: list[dict[str, Any]] = []
-        self._urls: dict[str, str] = {}
+
+    def _downloads(self, keys: list[str]) -> dict[str, str]:
+        urls: dict[str, str] = self._api.post("/agent/downloads", {"keys": keys})["urls"]
+        return urls
 
     def new_pack(self) -> tuple[str, str]:
         """Key and address of a pack that nobody has written."""
@@ -117,27 +154,3 @@ class Transport:
 
     def put(self, key: str, url: str, body: bytes | bytearray | memoryview) -> None:
         put(url, body)
-
-    def get(self, key: str, offset: int, length: int) -> bytes:
-        """A range of an object. Raises SnapshotError."""
-        room = bytearray(length)
-        try:
-            get_into(self.url(key), offset, memoryview(room))
-        except Stale:
-            get_into(self.url(key, fresh=True), offset, memoryview(room))
-        return bytes(room)
-
-    def url(self, key: str, fresh: bool = False) -> str:
-        """Where an object is read; `fresh` when the address at hand was refused."""
-        with self._guard:
-            if fresh or key not in self._urls:
-                answer = self._api.post("/agent/downloads", {"keys": [key]})
-                self._urls.update(answer["urls"])
-            return self._urls[key]
-
-    def know(self, keys: list[str]) -> None:
-        """Fetch many addresses in few calls."""
-        for start in range(0, len(keys), 256):
-            answer = self._api.post("/agent/downloads", {"keys": keys[start : start + 256]})
-            with self._guard:
-                self._urls.update(answer["urls"])

@@ -93,9 +93,9 @@ def check(snapshot: Snapshot, deps: Deps, *, frames: int | None, seconds: float 
     key = keys.data_key(deps, snapshot.instance_id)
     rows = list(_frames(manifest, head, key, snapshot.manifest_key, found))
     found.frames = len(rows)
-    wanted = random.sample(rows, min(len(rows), frames)) if frames is not None else random.sample(rows, len(rows))
+    count = len(rows) if frames is None else min(len(rows), frames)
     names = list(head.packs)
-    for place, offset, length, number, *_ in wanted:
+    for place, offset, length, number, *_ in random.sample(rows, count):
         pack = names[place]
         if pack in found.bad_packs:
             continue
@@ -207,7 +207,12 @@ def mark(snapshot: Snapshot, found: Found, deps: Deps) -> list[str]:
             return marked
         sound = (tx.find(Snapshot, id) for id in whole)
         left = next((one for one in sound if one is not None and one.state == "verified"), None)
-        words = f"the newest snapshot is damaged; {f'{left.id} of {left.created_at:%Y-%m-%d %H:%M} UTC is the newest whole one' if left else 'no whole one is left'}"  # noqa: E501
+        rest = (
+            f"{left.id} of {left.created_at:%Y-%m-%d %H:%M} UTC is the newest whole one"
+            if left
+            else "no whole one is left"
+        )
+        words = f"the newest snapshot is damaged; {rest}"
         changed = replace(instance, snapshot_id=left.id if left else None, failure=words, pokes=instance.pokes + 1)
         tx.save(changed)
         if changed.state is State.RUNNING and changed.attempt_id is not None and not changed.restoring:
