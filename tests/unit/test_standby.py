@@ -294,6 +294,24 @@ def test_a_person_may_fail_over_a_machine_that_still_runs(world: World) -> None:
     assert follower.attempt_id == world.instance(instance.id).attempt_id
 
 
+def test_a_gpu_that_won_as_the_serving_standby_was_lost_is_let_go_and_a_wake_gets_another(world: World) -> None:
+    instance, _, follower = on_standby(world)
+    world.settle(instance.id, lambda i: bool(world.created(instance.id)))
+    won = world.agent(world.created(instance.id)[0])
+    lose(world, follower)
+    won.register()
+    world.settle(instance.id, lambda i: i.state is State.HIBERNATED)
+    assert world.instance(instance.id).incoming_attempt_id is None
+
+    instances.wake(instance.id, 0, world.user.id, world.deps)
+    gpu = gpu_ready(world, instance.id)
+    assert gpu.attempt_id != won.attempt_id
+    gpu.finish("restore", stage="restored")
+    world.settle(instance.id, lambda i: i.state is State.RUNNING and not i.restoring)
+    labels = {made.machine.token for made in world.provider.made.values()}
+    assert f"dumont-{won.attempt_id}" not in labels, "nobody wants it, so nobody pays for it"
+
+
 def kinds(world: World, id: str) -> list[str]:
     found = world.deps.records.all(Event, EVENTS_OF_INSTANCE, {"instance_id": id})
     return [e.kind for e in sorted(found, key=lambda e: e.at)]

@@ -246,6 +246,10 @@ def lost(step: Step, attempt: Attempt | None, why: str, *, asked: bool = False) 
         return _to_standby(step, attempt, why)
     if attempt is not None:
         step.end_attempt(attempt, Outcome.LOST, why)
+    # A GPU that was raced for, or had won already: nothing wants it where what it was to serve is gone.
+    for other in step.attempts:
+        if other.wants_machine and not other.is_standby and (attempt is None or other.id != attempt.id):
+            step.end_attempt(other, Outcome.CANCELLED, why)
     if again and instance.state in (State.RUNNING, State.ON_STANDBY):
         return _fail_over(step, attempt, why)
     if instance.snapshot_id is not None:
@@ -265,6 +269,7 @@ def lost(step: Step, attempt: Attempt | None, why: str, *, asked: bool = False) 
         last_machine=instance.machine,
         machine=None,
         order_id=None,
+        incoming_attempt_id=None,
         hibernate_at=None,
         restoring=False,
         give_up_why=None,
