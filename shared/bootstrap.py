@@ -103,6 +103,7 @@ def _unowned_ssh_key() -> str:
 def _objects(settings: Settings) -> ObjectStore:
     from shared.objects.retrying import Retrying
     from shared.objects.s3 import S3Objects
+    from shared.objects.vendors import VENDORS
 
     if settings.s3_access_key is None or settings.s3_secret_key is None:
         raise errors.StorageError("no object storage is configured: set DUMONT_S3_*")
@@ -113,5 +114,6 @@ def _objects(settings: Settings) -> ObjectStore:
             region=settings.s3_region,
             access_key=settings.s3_access_key.get_secret_value(),
             secret_key=settings.s3_secret_key.get_secret_value(),
+            vendor=VENDORS[settings.s3_vendor],
         )
     )

@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     """Webhooks may go to private addresses and plain http; for the local cloud."""
     s3_endpoint: str | None = None
     s3_vendor: Literal["s3", "r2", "b2", "wasabi"] = "s3"
-    """Whose list price storage is counted at."""
+    """Whose ways and list price: `shared/objects/vendors.py`."""
     s3_bucket: str = "dumont"
     s3_region: str = "us-east-1"
     s3_access_key: SecretStr | None = None

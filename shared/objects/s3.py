@@ -1,4 +1,4 @@
-"""S3 and what speaks like it, by boto3.
+"""S3 and what speaks like it, by boto3; `vendors.py` says how they differ.
 
 Checksums only where required: newer boto3 adds headers that Backblaze B2 refuses. Presigned URLs sign the host alone,
 so whoever holds one needs no header of ours.
@@ -6,22 +6,34 @@ so whoever holds one needs no header of ours.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, NoReturn
 
 from shared import errors
 from shared.objects.base import StoredObject
+from shared.objects.vendors import VENDORS, Vendor
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 MIN_PREFIX = 8
+BULK = 1000
+"""Keys that one DeleteObjects takes."""
 
 
 class S3Objects:
-    def __init__(self, bucket: str, endpoint: str | None, region: str, access_key: str, secret_key: str) -> None:
+    def __init__(
+        self,
+        bucket: str,
+        endpoint: str | None,
+        region: str,
+        access_key: str,
+        secret_key: str,
+        vendor: Vendor = VENDORS["s3"],
+    ) -> None:
+        self._vendor = vendor
         self._bucket = bucket
         self._endpoint = endpoint
         self._region = region
@@ -55,7 +67,7 @@ class S3Objects:
         try:
             self._client.put_object(Bucket=self._bucket, Key=key, Body=body)
         except Exception as error:
-            _translate(error, key)
+            self._translate(error, key)
 
     def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
         last = "" if length is None else str(start + length - 1)
@@ -66,13 +78,13 @@ class S3Objects:
                 answer = self._client.get_object(Bucket=self._bucket, Key=key)
             return answer["Body"].read()
         except Exception as error:
-            _translate(error, key)
+            self._translate(error, key)
 
     def head(self, key: str) -> StoredObject:
         try:
             return StoredObject(key, self._client.head_object(Bucket=self._bucket, Key=key)["ContentLength"])
         except Exception as error:
-            _translate(error, key)
+            self._translate(error, key)
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         try:
@@ -80,22 +92,48 @@ class S3Objects:
                 for item in page.get("Contents", []):
                     yield StoredObject(item["Key"], item["Size"])
         except Exception as error:
-            _translate(error, prefix)
+            self._translate(error, prefix)
 
     def delete(self, key: str) -> None:
         try:
-            self._client.delete_object(Bucket=self._bucket, Key=key)
+            if self._vendor.versions:
+                self._delete_versions(key, only=key)
+            else:
+                self._client.delete_object(Bucket=self._bucket, Key=key)
         except Exception as error:
-            _translate(error, key)
+            self._translate(error, key)
 
     def delete_prefix(self, prefix: str) -> int:
         if len(prefix) < MIN_PREFIX:
             raise errors.StorageError(f"refusing to delete everything below {prefix!r}")
         keys = [item.key for item in self.list(prefix)]
-        # One by one: B2 and others refuse the checksum that boto3 puts on DeleteObjects.
-        for key in keys:
-            self.delete(key)
+        try:
+            if self._vendor.versions:
+                self._delete_versions(prefix)
+            elif self._vendor.bulk_delete:
+                for start in range(0, len(keys), BULK):
+                    self._delete_some(keys[start : start + BULK])
+            else:
+                for key in keys:
+                    self.delete(key)
+        except Exception as error:
+            self._translate(error, prefix)
         return len(keys)
+
+    def _delete_versions(self, prefix: str, only: str | None = None) -> None:
+        """Every version below a prefix, or of one key, and what marks it as deleted."""
+        for page in self._client.get_paginator("list_object_versions").paginate(Bucket=self._bucket, Prefix=prefix):
+            for one in (*page.get("Versions", []), *page.get("DeleteMarkers", [])):
+                if only is None or one["Key"] == only:
+                    self._client.delete_object(Bucket=self._bucket, Key=one["Key"], VersionId=one["VersionId"])
+
+    def _delete_some(self, keys: Sequence[str]) -> None:
+        answer = self._client.delete_objects(
+            Bucket=self._bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
+        )
+        for failed in answer.get("Errors", []):
+            # The call as a whole is answered 200.
+            self._refused(str(failed.get("Code", "")), 0, str(failed.get("Key", "")))
 
     def presign_put(self, key: str, expires_in: timedelta) -> str:
         return self._presign("put_object", key, expires_in)
@@ -108,19 +146,24 @@ class S3Objects:
             verb, Params={"Bucket": self._bucket, "Key": key}, ExpiresIn=int(expires_in.total_seconds())
         )
 
+    def _translate(self, error: Exception, key: str) -> NoReturn:
+        """Storage's errors as ours; `transient` says whether asking again may help."""
+        from botocore.exceptions import BotoCoreError, ClientError
 
-def _translate(error: Exception, key: str) -> NoReturn:
-    """Storage's errors as ours; `transient` says whether asking again may help."""
-    from botocore.exceptions import BotoCoreError, ClientError
+        if isinstance(error, ClientError):
+            code = str(error.response.get("Error", {}).get("Code", ""))
+            status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+            if code in ("NoSuchKey", "NotFound", "404"):
+                raise errors.ObjectNotFound(f"there is no object {key}") from error
+            self._refused(code, status, key, error)
+        if isinstance(error, BotoCoreError):
+            words = f"object storage does not answer: {type(error).__name__}"
+            raise errors.StorageError(words, transient=True) from error
+        raise error
 
-    if isinstance(error, ClientError):
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        if code in ("NoSuchKey", "NotFound", "404"):
-            raise errors.ObjectNotFound(f"there is no object {key}") from error
-        # Wasabi answers its rate limit as 400.
-        transient = status >= 500 or status == 429 or code == "RequestRateLimitExceeded"
-        raise errors.StorageError(f"object storage answered {code or status} for {key}", transient=transient) from error
-    if isinstance(error, BotoCoreError):
-        raise errors.StorageError(f"object storage does not answer: {type(error).__name__}", transient=True) from error
-    raise error
+    def _refused(self, code: str, status: int, key: str, cause: Exception | None = None) -> NoReturn:
+        # 501 will never be anything else; some answer a rate limit as 400 or 409.
+        passes = (status >= 500 and status != 501) or status == 429
+        transient = passes or code == "InternalError" or code in self._vendor.busy
+        words = f"object storage answered {code or status} for {key}"
+        raise errors.StorageError(words, transient=transient, answered=code or str(status)) from cause
