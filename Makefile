@@ -42,7 +42,7 @@ test: setup $(if $(ARGS),,console)
 ifeq ($(ARGS),)
 	@infra/packages.sh chromium:chromium
 	cd frontend && npm run --silent test
-	$(PY) -m local.embedded npm --prefix frontend run --silent e2e
+	$(PY) -m local.embedded sh -c 'npm --prefix frontend run --silent e2e && $(PY) -m bench.ledger'
 endif
 
 check: setup $(NODE)

@@ -40,9 +40,7 @@ GOALS = {
     "machines_left": 0,
     "objects_left": 0,
     "files_lost": 0,
-    "billed_not_listed": [],
-    "listed_not_billed": [],
-    "ledger_off_usd_machine": "< 0.01",
+    **ledger.GOALS,
 }
 WRITE = (
     'mkdir -p "$WORKSPACE" && echo %s > "$WORKSPACE/mark" && head -c 2000000 /dev/urandom > "$WORKSPACE/blob" && sync'
@@ -196,8 +194,7 @@ def main() -> None:
         with ThreadPoolExecutor(WORKERS) as pool:
             list(pool.map(work, range(WORKERS)))
         machines, objects = left(cloud)
-        api = Client(cloud.state["api_url"], cloud.state["demo"]["api_key"])
-        money = ledger.beside(cloud.control("GET", "/bills"), api.get("/usage/ledger")["rows"])
+        money = ledger.of_cloud(cloud)
     figures = {
         **{f"kills_{kind}": tally.kills[kind] for kind in KINDS},
         "rest_s_median": round(sorted(tally.rests)[len(tally.rests) // 2], 2),

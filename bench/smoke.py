@@ -12,10 +12,10 @@ import sys
 import tempfile
 import time
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from bench import ledger
 from bench.report import finish
 from local.embedded import ROOT, Embedded, running
 
@@ -32,7 +32,7 @@ GOALS = {
     "hibernated_by_idleness": True,
     "machines_left": 0,
     "objects_left": 0,
-    "ledger_off_usd": "<= 0.01",
+    **ledger.GOALS,
 }
 
 MAKE_TREE = r"""
@@ -193,9 +193,8 @@ def drive(cloud: Embedded, terminal: Terminal) -> dict[str, Any]:
 
     terminal.run("destroy", "smoke", "--yes")
     left = settled(cloud) + left_asleep
-    ledger = Decimal(terminal.run("usage", "ledger", "--last", "1d")["usd"])
-    bills = sum((Decimal(b["usd_gpu"]) + Decimal(b["usd_storage"]) for b in cloud.control("GET", "/bills")), Decimal(0))
     return {
+        **ledger.of_cloud(cloud),
         "provision_s": round(provision_s, 3),
         "first_create_s": round(first_create_s, 3),
         "ready_noticed_s": round(noticed.total_seconds(), 3),
@@ -209,8 +208,6 @@ def drive(cloud: Embedded, terminal: Terminal) -> dict[str, Any]:
         "woke_on_other_host": other,
         "machines_left": left,
         "objects_left": len(cloud.objects()),
-        "ledger_usd": float(ledger),
-        "ledger_off_usd": round(abs(float(ledger - bills)), 6),
     }
 
 
@@ -231,7 +228,7 @@ def main() -> None:
         and figures["hibernated_by_idleness"]
         and figures["machines_left"] == 0
         and figures["objects_left"] == 0
-        and figures["ledger_off_usd"] <= 0.01
+        and ledger.agrees(figures)
         and figures["files"] >= FILES
         and figures["bytes"] >= BYTES
         and figures["ready_noticed_s"] <= 0.3

@@ -9,12 +9,20 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from bench import ledger
 from bench.report import finish
 from bench.smoke import GPU, Terminal, settled
 from bench.smoke_failover import INTERVAL_S, WRITER, lines, standby, until
 from local.embedded import Embedded, running
 
-GOALS = {"rto_s": "<= 20", "instance_untouched": True, "copy_left": 0, "machines_left": 0, "objects_left": 0}
+GOALS = {
+    "rto_s": "<= 20",
+    "instance_untouched": True,
+    "copy_left": 0,
+    "machines_left": 0,
+    "objects_left": 0,
+    **ledger.GOALS,
+}
 
 
 def drive(cloud: Embedded, terminal: Terminal) -> dict[str, Any]:
@@ -40,6 +48,7 @@ def drive(cloud: Embedded, terminal: Terminal) -> dict[str, Any]:
         "copy_left": copy_left,
         "machines_left": settled(cloud),
         "objects_left": len(cloud.objects()),
+        **ledger.of_cloud(cloud),
     }
 
 
@@ -55,6 +64,7 @@ def main() -> None:
         and figures["gpu_back_s"] is not None
         and figures["instance_untouched"]
         and not (figures["copy_left"] or figures["machines_left"] or figures["objects_left"])
+        and ledger.agrees(figures)
     )
     finish("smoke_drill", figures, GOALS, ok)
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench import ledger
 from bench.report import finish
 from bench.smoke import GPU, Terminal, moment, say, settled
 from local.embedded import Embedded, running
@@ -27,6 +28,7 @@ GOALS = {
     "machines_left": 0,
     "objects_left": 0,
     "standby_followed_again": True,
+    **ledger.GOALS,
 }
 
 
@@ -102,6 +104,7 @@ def drive(cloud: Embedded, terminal: Terminal) -> dict[str, Any]:
         "two_writers": bool(committed_late) or len(writers) > 1,
         "machines_left": settled(cloud),
         "objects_left": len(cloud.objects()),
+        **ledger.of_cloud(cloud),
         "standby_followed_again": bool(followed),
     }
 
@@ -120,6 +123,7 @@ def main() -> None:
         and figures["machines_left"] == 0
         and figures["objects_left"] == 0
         and figures["standby_followed_again"]
+        and ledger.agrees(figures)
     )
     finish("smoke_failover", figures, GOALS, ok)
 

@@ -33,9 +33,7 @@ GOALS = {
     "endless_failed": True,
     "machines_left": 0,
     "objects_left": 0,
-    "billed_not_listed": [],
-    "listed_not_billed": [],
-    "ledger_off_usd_machine": "< 0.01",
+    **ledger.GOALS,
 }
 
 
@@ -107,9 +105,8 @@ def drive(cloud: Embedded, terminal: Terminal) -> dict[str, Any]:
     other_alive = terminal.run("models", "show", "smoke")["state"] in ("ready", "asleep")
     terminal.run("models", "rm", "smoke", "--yes")
     left = settled(cloud)
-    rows = terminal.run("usage", "ledger", "--last", "1d")["rows"]
     return {
-        **ledger.beside(cloud.control("GET", "/bills"), rows),
+        **ledger.of_cloud(cloud),
         "ready_s": round(ready_s, 3),
         "chat": len(text) > 0 and answer.usage is not None and answer.usage.completion_tokens > 0,
         "streamed": pieces > 3 and first_s < whole_s,

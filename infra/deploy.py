@@ -33,7 +33,7 @@ SERVICES = (
     "cloudscheduler.googleapis.com", "secretmanager.googleapis.com", "compute.googleapis.com", "iam.googleapis.com",
     "firebase.googleapis.com", "firebasehosting.googleapis.com",
 )  # fmt: skip
-TTL_COLLECTIONS = ("sessions", "events", "orders", "idempotency", "throttles", "prices", "metrics")
+TTL_COLLECTIONS = ("sessions", "events", "orders", "idempotency", "throttles", "prices", "metrics", "kept")
 BASE_IMAGE = "python313"
 AUDIENCE = "dumont-functions"
 PREFIX = "dumont-"

@@ -16,7 +16,7 @@ from shared.store.base import Shape
 from shared.store.shapes import SHAPES
 
 FILE = "infra/firestore.indexes.json"
-EXPIRING = ("sessions", "events", "orders", "idempotency", "throttles", "metrics")
+EXPIRING = ("sessions", "events", "orders", "idempotency", "throttles", "metrics", "kept")
 """Collections whose documents Firestore may delete once `expires_at` is past."""
 UNINDEXED = {
     "instances": ("need", "spec", "labels", "lease", "clocks", "idleness", "idle_policy", "machine", "last_machine"),
@@ -25,6 +25,7 @@ UNINDEXED = {
     "events": ("details", "message"),
     "pulses": ("gpus", "why", "vetoes", "minute"),
     "metrics": ("minutes",),
+    "kept": ("stretches",),
     "snapshots": ("torn", "unreadable"),
 }
 """Fields nobody queries: an index entry for each would be written at every change."""

@@ -37,10 +37,22 @@ def market() -> None:
 @click.option("--days", type=click.Choice(["1", "7", "30"]), default="1", show_default=True)
 @click.option("--interruptible", is_flag=True)
 @click.option("--provider", type=click.Choice(["vast", "tensordock", "gce"]))
-def market_show(gpu: str, days: str, interruptible: bool, provider: str | None) -> None:
-    """Price band, supply and trend of a GPU, from samples of our own."""
+@click.option(
+    "--workspace",
+    type=click.FloatRange(min=0, max=10_000),
+    default=0,
+    show_default=True,
+    help="GB that a wake would download: part of the cheapest price in all.",
+)
+def market_show(gpu: str, days: str, interruptible: bool, provider: str | None, workspace: float) -> None:
+    """Price band, supply and trend of a GPU, from samples of our own; and what is cheapest in all now."""
     found: dict[str, Any] = client().get(
-        "/spot/market", gpu_name=gpu, days=days, interruptible="true" if interruptible else None, provider=provider
+        "/spot/market",
+        gpu_name=gpu,
+        days=days,
+        interruptible="true" if interruptible else None,
+        provider=provider,
+        workspace_gb=workspace or None,
     )
     if as_json():
         out(found)
@@ -55,6 +67,16 @@ def market_show(gpu: str, days: str, interruptible: bool, provider: str | None) 
         click.echo(
             f"{found['below_reference_percent']:.0f} % below ${found['reference_usd_per_gpu_hour']:.2f}/h: {found['reference']}"
         )
+    cheapest = found["cheapest"]
+    if cheapest:
+        parts = " + ".join(
+            f"{name} ${float(cheapest['price'][name]):.4f}" for name in ("gpu", "disk", "transfer", "dud")
+        )
+        where = f"{cheapest['provider']} {cheapest['machine_id']} {cheapest['region']}".strip()
+        click.echo(f"cheapest now ${float(cheapest['price']['total']):.4f} = {parts}: {where}")
+        click.echo(f"  {found['cheapest_note']}")
+    else:
+        click.echo(f"cheapest now: {found['cheapest_note']}")
     if found["bids"]:
         rows = [
             [f"+{b['headroom']:.0%}", f"{b['hours']:.0f}", f"{b['interruptions']:.0f}", f"{b['interruptions_a_day']:.1f}",

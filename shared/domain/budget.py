@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 WARN_AT = Decimal("0.8")
+USED_UP = "budget"
+"""Why an instance hibernates when its budget, or its owner's, is used up."""
 
 
 @dataclass(frozen=True)

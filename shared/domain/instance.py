@@ -38,12 +38,14 @@ NEXT: dict[State, frozenset[State]] = {
     State.PROVISIONING: frozenset({State.RUNNING, State.FAILED, State.DESTROYING}),
     # HIBERNATED straight from RUNNING: the machine was lost and the newest snapshot is what remains.
     State.RUNNING: frozenset({State.HIBERNATING, State.FAILING_OVER, State.HIBERNATED, State.FAILED, State.DESTROYING}),
-    # RUNNING: the snapshot failed, so the machine is kept.
-    State.HIBERNATING: frozenset({State.HIBERNATED, State.RUNNING, State.FAILED, State.DESTROYING}),
+    # RUNNING, ON_STANDBY: the snapshot failed, so the machine is kept, whichever served.
+    State.HIBERNATING: frozenset({State.HIBERNATED, State.RUNNING, State.ON_STANDBY, State.FAILED, State.DESTROYING}),
     State.HIBERNATED: frozenset({State.WAKING, State.DESTROYING}),
     State.WAKING: frozenset({State.RUNNING, State.HIBERNATED, State.DESTROYING}),
     State.FAILING_OVER: frozenset({State.ON_STANDBY, State.RUNNING, State.HIBERNATED, State.FAILED, State.DESTROYING}),
-    State.ON_STANDBY: frozenset({State.FAILING_OVER, State.RUNNING, State.HIBERNATED, State.DESTROYING}),
+    State.ON_STANDBY: frozenset(
+        {State.FAILING_OVER, State.RUNNING, State.HIBERNATING, State.HIBERNATED, State.DESTROYING}
+    ),
     State.FAILED: frozenset({State.DESTROYING}),
     State.DESTROYING: frozenset({State.DESTROYED}),
     State.DESTROYED: frozenset(),
@@ -81,7 +83,7 @@ class Action(StrEnum):
 
 ACTIONS: dict[Action, frozenset[State]] = {
     Action.WAKE: frozenset({State.HIBERNATED}),
-    Action.HIBERNATE: frozenset({State.RUNNING}),
+    Action.HIBERNATE: frozenset({State.RUNNING, State.ON_STANDBY}),
     Action.EXEC: frozenset({State.RUNNING, State.ON_STANDBY}),
     Action.KEEP_AWAKE: frozenset({State.RUNNING}),
     Action.SNAPSHOT: frozenset({State.RUNNING}),

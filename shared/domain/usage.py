@@ -13,6 +13,7 @@ from decimal import Decimal
 
 from shared.domain.attempt import Attempt, Outcome
 from shared.domain.instance import Instance, State
+from shared.domain.kept import DELETED, Stretch
 from shared.domain.reference_prices import STORAGE, reference_of
 from shared.domain.snapshot import Snapshot
 
@@ -145,24 +146,34 @@ def storage(
     since: datetime,
     until: datetime,
     deleted: Mapping[str, datetime] | None = None,
+    gone: Iterable[Stretch] = (),
 ) -> tuple[Decimal, int]:
     """USD of keeping what each snapshot newly stored, and the bytes kept now.
 
-    `deleted`: when an instance's snapshots went with it. What goes sooner than the vendor's minimum is billed until that.
+    `deleted`: when an instance's snapshots went with it; `gone`: what old snapshots had stored. What is deleted sooner than
+    the vendor's minimum is billed until that.
     """
     price, deleted = STORAGE[vendor], deleted or {}
+    minimum = timedelta(days=price.minimum_days)
     usd, kept = Decimal(0), 0
+
+    def cost(stored: int, begin: datetime, end: datetime) -> Decimal:
+        lasted = overlap(begin, end, since, until)
+        return price.usd_per_gb_month * Decimal(stored) / Decimal(10**9) * lasted / MONTH_S
+
     for one in snapshots:
-        if one.state != "verified":
+        if one.state not in ("verified", "damaged"):
             continue
         gone_at = deleted.get(one.instance_id)
         if gone_at is None:
             kept += one.stored_bytes
             end = until
         else:
-            end = max(gone_at, one.created_at + timedelta(days=price.minimum_days))
-        lasted = overlap(one.created_at, end, since, until)
-        usd += price.usd_per_gb_month * Decimal(one.stored_bytes) / Decimal(10**9) * lasted / MONTH_S
+            end = max(gone_at, one.created_at + minimum)
+        usd += cost(one.stored_bytes, one.created_at, end)
+    for part in gone:
+        least = part.since + minimum if part.heir_id == DELETED else part.until
+        usd += cost(part.bytes, part.since, max(part.until, least))
     return usd.quantize(MICRO), kept
 
 

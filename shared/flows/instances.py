@@ -12,6 +12,7 @@ from datetime import timedelta
 from shared import errors
 from shared.deps import Deps
 from shared.domain.attempt import Attempt
+from shared.domain.budget import USED_UP
 from shared.domain.instance import Action, Clocks, IdlePolicy, Instance, Spec, State
 from shared.domain.offer import Need, misfit
 from shared.domain.order import Order
@@ -182,8 +183,8 @@ def wake(instance_id: str, wait_s: float, user_id: str, deps: Deps) -> Instance:
     return drive(deps, instance_id, wait_s, user_id)
 
 
-def hibernate(instance_id: str, wait_s: float, user_id: str, deps: Deps) -> Instance:
-    """Raises IllegalTransition unless it runs; one that is hibernating already just goes on."""
+def hibernate(instance_id: str, wait_s: float, user_id: str, deps: Deps, reason: str = "asked") -> Instance:
+    """Raises IllegalTransition unless it runs or its standby serves; one that is hibernating already just goes on."""
 
     def begin(tx: Transaction) -> None:
         instance = tx.load(Instance, instance_id)
@@ -197,12 +198,15 @@ def hibernate(instance_id: str, wait_s: float, user_id: str, deps: Deps) -> Inst
                 instance.enter(State.HIBERNATING, tx.now),
                 next_action_at=tx.now,
                 pokes=instance.pokes + 1,
-                hibernate_reason="asked",
+                hibernate_reason=reason,
                 order_id=None,
                 hibernate_at=None,
+                # A GPU that was to take over from the standby is not wanted any more.
+                incoming_attempt_id=None,
             )
         )
-        tx.event(instance, "hibernating", "hibernation was asked for", user_id)
+        message = "the month's budget is used up" if reason == USED_UP else "hibernation was asked for"
+        tx.event(instance, "hibernating", message, user_id)
 
     deps.records.transact(begin)
     kick(deps, instance_id, user_id)

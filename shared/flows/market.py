@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from shared import errors
 from shared.deps import Deps
 from shared.domain import bids, prices
 from shared.domain.bids import BidFigure
 from shared.domain.instance import Instance
 from shared.domain.offer import normal_gpu
 from shared.domain.prices import Point, PriceDay, day_id
+from shared.domain.pricing import IMAGE_GB
 from shared.domain.reference_prices import reference_of
 from shared.flows import bids as bid_flows
+from shared.flows.offers import list_offers
 from shared.store import codec
 from shared.store.shapes import INSTANCES_OF_USER
 from shared.wire import market as wire
+from shared.wire.machines import OffersQuery, OfferView
 
 WATCHED = ("RTX 3090", "RTX 4090", "RTX 5090", "RTX A6000", "L4", "L40S", "Tesla T4", "A100 SXM4", "H100 SXM", "H200")
 """What is sampled whether anybody asks or not; GPUs with a price alert come on top."""
 
 
 def show(query: wire.MarketQuery, user_id: str, deps: Deps) -> wire.MarketView:
-    """At most one document read a day of the range."""
+    """At most one document read a day of the range; and one search of each provider for what is cheapest now."""
     now, days = deps.clock.now(), int(query.days)
     gpu = normal_gpu(query.gpu_name)
     since = now - timedelta(days=days)
@@ -34,6 +38,7 @@ def show(query: wire.MarketQuery, user_id: str, deps: Deps) -> wire.MarketView:
     below = None
     if reference and newest:
         below = round((1 - newest.median / float(reference.usd_per_gpu_hour)) * 100, 1)
+    cheapest, cheapest_note = _cheapest(query, user_id, deps)
     tried = bid_flows.of_gpu(gpu, newest.low, deps) if query.interruptible and newest else []
     return wire.MarketView(
         gpu_name=query.gpu_name,
@@ -51,10 +56,36 @@ def show(query: wire.MarketQuery, user_id: str, deps: Deps) -> wire.MarketView:
         reference_usd_per_gpu_hour=float(reference.usd_per_gpu_hour) if reference else None,
         reference=f"{reference.source}, {reference.date}" if reference else None,
         below_reference_percent=below,
+        cheapest=cheapest,
+        cheapest_note=cheapest_note,
         yours=_yours(query, newest, user_id, deps),
         bids=[_bid_view(one) for one in tried],
         bid_advice=bids.advice(tried, _on_demand(gpu, now, deps)) if query.interruptible else None,
         watched=list(WATCHED),
+    )
+
+
+def _cheapest(query: wire.MarketQuery, user_id: str, deps: Deps) -> tuple[OfferView | None, str]:
+    """The offer whose first hour costs least in all, and what that is made of; or why there is none."""
+    # A quarter of room beside the workspace, and no less than what a new instance is given; GB to GiB.
+    disk_gib = max(20.0, round(query.workspace_gb * 1.25 * 1e9 / 2**30, 1))
+    wanted = OffersQuery(
+        gpu_name=query.gpu_name,
+        disk_gib=disk_gib,
+        provider=query.provider,
+        interruptible=query.interruptible,
+        workspace_gb=query.workspace_gb,
+        limit=1,
+    )
+    try:
+        found = list_offers(wanted, user_id, deps)
+    except errors.ProviderBusy as busy:
+        return None, f"the providers cannot be asked now: {busy.message}"
+    if not found.offers:
+        return None, "; ".join(["no offer of one such GPU fits now", *found.troubles])
+    return found.offers[0], (
+        f"the first hour of one GPU: GPU + {disk_gib:g} GiB of disk + download of an image of {IMAGE_GB:g} GB and a workspace "
+        f"of {query.workspace_gb:g} GB + what failed tries are expected to cost; the cheapest of {found.fitting} offers"
     )
 
 

@@ -24,15 +24,15 @@ def list_offers(query: wire.OffersQuery, user_id: str, deps: Deps) -> wire.Offer
     )
     found, troubles = search(deps, need)
     memory = remember(deps, found, user_id)
-    views = [_view(deps, offer, need, memory) for offer in found]
+    views = [_view(deps, offer, need, memory, query.workspace_gb) for offer in found]
     fitting = [view for view in views if view.why_not is None]
     shown = sorted(views if query.all else fitting, key=lambda v: (v.why_not is not None, v.price.total))
     return wire.OfferList(offers=shown[: query.limit], fitting=len(fitting), troubles=troubles)
 
 
-def _view(deps: Deps, offer: Offer, need: Need, memory: Memory) -> wire.OfferView:
+def _view(deps: Deps, offer: Offer, need: Need, memory: Memory, workspace_gb: float) -> wire.OfferView:
     now, known = deps.clock.now(), memory.of(offer)
-    price = price_of(deps, offer, memory, now)
+    price = price_of(deps, offer, memory, now, workspace_gb)
     return wire.OfferView(
         provider=offer.provider,
         offer_id=offer.offer_id,

@@ -1,6 +1,7 @@
 """Old snapshots go: first they are marked, then their manifests and what no kept snapshot names are deleted, then the records.
 
-    mark -> list packs -> read the records and heads of what stays -> delete manifests -> delete packs -> delete records
+    mark -> list packs -> read the records and heads of what stays -> note what it cost -> delete manifests -> delete packs
+    -> delete records
 
 A crash between any two is made good by the next pass. A pack is deleted only when it was there before the records were read,
 the heads of all kept manifests were read and none names it, and no snapshot that may still be committed is writing its epoch.
@@ -17,17 +18,21 @@ from functools import partial
 from shared import errors
 from shared.deps import Deps
 from shared.domain.instance import Instance, State, held_by
+from shared.domain.kept import DELETED, KeptDay, Stretch
 from shared.domain.order import Order
 from shared.domain.retention import DEAD_AFTER, reasons
 from shared.domain.snapshot import PREFIX, Snapshot, head_length, read_head
 from shared.flows import keys
 from shared.flows.snapshot_orders import prefix_of
+from shared.objects.base import StoredObject
 from shared.store.records import Transaction
 from shared.store.shapes import ORDERS_PENDING, SNAPSHOTS_OF_INSTANCE
 
 AFTER = timedelta(hours=1)
 """From a new snapshot until the old ones are looked at."""
 AGAIN = timedelta(days=1)
+KEPT_FOR = timedelta(days=500)
+"""What it cost: as long as usage can be asked for, and the longest minimum of a vendor beyond."""
 
 
 def change(instance_id: str, snapshot_id: str, pinned: bool, deps: Deps) -> Snapshot:
@@ -118,20 +123,57 @@ def prune(instance_id: str, deps: Deps) -> tuple[int, int]:
             if error.details.get("transient"):
                 raise
             writing.add(one.epoch)
-    for one in gone:
-        objects.delete(prefix + one.manifest_key)
-    removed, bytes_of = 0, defaultdict[str, int](int)
-    owners = {one.epoch: one.id for one in stay}
+    bytes_of = defaultdict[str, int](int)
+    owners = {one.epoch: one for one in stay}
+    doomed: list[StoredObject] = []
+    left: dict[tuple[str, str], tuple[Snapshot, Snapshot | None, int]] = {}
+
+    def pass_on(pack: str, size: int, heir: Snapshot | None) -> None:
+        holder = next((one for one in gone if one.epoch == _epoch(pack)), oldest)
+        if holder is not None:
+            key = holder.id, heir.id if heir else DELETED
+            left[key] = holder, heir, size + (left[key][2] if key in left else 0)
+
+    # What went before left its packs to the oldest that named them.
+    oldest = min(gone, key=lambda one: one.created_at, default=None)
     for item in listed:
         pack = item.key.removeprefix(prefix)
         if pack in named:
-            bytes_of[owners.get(_epoch(pack), named[pack].id)] += item.size
+            owner = owners.get(_epoch(pack), named[pack])
+            bytes_of[owner.id] += item.size
+            if _epoch(pack) not in owners and owner.state == "verified":
+                pass_on(pack, item.size, owner)
         elif _epoch(pack) not in writing:
-            objects.delete(item.key)
-            removed += 1
+            doomed.append(item)
+            pass_on(pack, item.size, None)
+    for one in gone:
+        pass_on(f"p/{one.epoch}/", one.manifest_size, None)
+    # Before anything is deleted: what it cost is known even if this process dies next.
+    _note(instance, list(left.values()), deps)
+    for one in gone:
+        objects.delete(prefix + one.manifest_key)
+    for item in doomed:
+        objects.delete(item.key)
     _settle(instance, gone, stay, bytes_of, deps)
     look_again(instance_id, begun.prune_at, AGAIN if len(stay) > 1 else None, deps)
-    return len(gone), removed
+    return len(gone), len(doomed)
+
+
+def _note(instance: Instance, left: Sequence[tuple[Snapshot, Snapshot | None, int]], deps: Deps) -> None:
+    """What each that goes had stored: until now where it is deleted, until its heir's beginning where another names it."""
+    now, days = deps.clock.now(), defaultdict[str, list[Stretch]](list)
+    for holder, heir, size in left:
+        until = heir.created_at if heir else now
+        if size and until > holder.created_at:
+            day = f"{instance.id}|{holder.created_at:%Y%m%d}"
+            days[day].append(Stretch(holder.id, heir.id if heir else DELETED, size, holder.created_at, until))
+
+    def apply(tx: Transaction, id: str, parts: list[Stretch]) -> None:
+        fresh = KeptDay(id, instance.id, instance.user_id, tx.now, tx.now + KEPT_FOR)
+        tx.save((tx.find(KeptDay, id) or fresh).noted(parts, tx.now, tx.now + KEPT_FOR))
+
+    for day, parts in days.items():
+        deps.records.transact(partial(apply, id=day, parts=parts))
 
 
 def _epoch(pack: str) -> str:

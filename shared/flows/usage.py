@@ -14,6 +14,7 @@ from shared.domain import usage
 from shared.domain.attempt import Attempt
 from shared.domain.budget import WARN_AT, Budget, share
 from shared.domain.instance import Instance, State
+from shared.domain.kept import KeptDay, Stretch
 from shared.domain.reference_prices import STORAGE, reference_of
 from shared.domain.snapshot import Snapshot
 from shared.store.records import Transaction
@@ -21,6 +22,7 @@ from shared.store.shapes import (
     BUDGETS_OF_USER,
     CLOSED_ATTEMPTS_OF_USER,
     INSTANCES_OF_USER,
+    KEPT_OF_USER,
     RECEIPTS_OF_USER,
     SNAPSHOTS_OF_INSTANCE,
 )
@@ -53,6 +55,17 @@ def attempts_within(deps: Deps, user_id: str, since: datetime) -> list[Attempt]:
         found += [a for a in page if a.closed_at is not None and a.closed_at >= since]
         if cursor is None or (page and page[-1].closed_at is not None and page[-1].closed_at < since):
             return list({a.id: a for a in found}.values())
+
+
+def gone_since(deps: Deps, user_id: str, since: datetime) -> list[tuple[str, Stretch]]:
+    """What old snapshots had stored and what was deleted after `since`, each with its instance."""
+    found: list[tuple[str, Stretch]] = []
+    cursor: str | None = None
+    while True:
+        page, cursor = deps.records.query(KeptDay, KEPT_OF_USER, {"user_id": user_id}, limit=100, cursor=cursor)
+        found += [(day.instance_id, part) for day in page for part in day.stretches if part.until >= since]
+        if cursor is None or (page and page[-1].until < since):
+            return found
 
 
 def ledger(query: wire.UsageQuery, user_id: str, deps: Deps) -> wire.LedgerView:
@@ -95,7 +108,8 @@ def show(query: wire.UsageQuery, user_id: str, deps: Deps) -> wire.UsageView:
         if (deleted[one.id] > counts_from if one.id in deleted else one.snapshot_id is not None)
         for snapshot in deps.records.all(Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": one.id})
     ]
-    storage_usd, stored = usage.storage(kept, vendor, since, until, deleted)
+    gone = [part for part in gone_since(deps, user_id, counts_from) if part[0] in owned]
+    storage_usd, stored = usage.storage(kept, vendor, since, until, deleted, [part for _, part in gone])
     machines = usage.total(rows)
     return wire.UsageView(
         since=since,

@@ -21,6 +21,7 @@ from shared.domain.bids import BidMemory
 from shared.domain.budget import Budget
 from shared.domain.event import Event
 from shared.domain.instance import Instance
+from shared.domain.kept import KeptDay
 from shared.domain.lease import Lease
 from shared.domain.machine_history import Block, MachineHistory
 from shared.domain.metrics import MetricHour
@@ -53,6 +54,7 @@ R = TypeVar(
     Webhook,
     PriceAlert,
     MetricHour,
+    KeptDay,
 )
 
 COLLECTION: dict[type, str] = {
@@ -72,6 +74,7 @@ COLLECTION: dict[type, str] = {
     Webhook: "webhooks",
     PriceAlert: "alerts",
     MetricHour: "metrics",
+    KeptDay: "kept",
 }
 EVENTS_KEPT = timedelta(days=90)
 TRIES = 12
@@ -122,7 +125,8 @@ class Transaction:
         | BidMemory
         | Webhook
         | PriceAlert
-        | MetricHour,
+        | MetricHour
+        | KeptDay,
     ) -> None:
         """Write a record that was loaded here, or create one that was not."""
         collection = COLLECTION[type(record)]

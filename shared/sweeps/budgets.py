@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from shared import errors
 from shared.deps import Deps
-from shared.domain.budget import WARN_AT, Budget, share
+from shared.domain.budget import USED_UP, WARN_AT, Budget, share
 from shared.domain.instance import Instance, State
 from shared.domain.usage import month_start
 from shared.flows import instances
@@ -43,7 +43,8 @@ def _hold(budget: Budget, deps: Deps) -> int:
     of = share(spent, budget.usd_per_month)
     if of < WARN_AT:
         return 0
-    running = [one for one in found if one.state is State.RUNNING and one.drill_of is None]
+    serving = (State.RUNNING, State.ON_STANDBY)
+    running = [one for one in found if one.state in serving and one.drill_of is None]
     month, reached = month_start(deps.clock.now()).strftime("%Y-%m"), of >= 1
     word = f"{month} {100 if reached else 80}"
     whose = "this instance's budget of the month" if budget.instance_id else "this month's budget"
@@ -69,5 +70,5 @@ def _hold(budget: Budget, deps: Deps) -> int:
         instances.destroy(one.id, 0, "budget", deps)
     for one in running:
         if not one.restoring:
-            instances.hibernate(one.id, 0, "budget", deps)
+            instances.hibernate(one.id, 0, "budget", deps, USED_UP)
     return len(running) + len(drills)

@@ -10,6 +10,7 @@ from shared.store.records import Transaction
 from shared.store.shapes import (
     EXPIRED_EVENTS,
     EXPIRED_IDEMPOTENCY,
+    EXPIRED_KEPT,
     EXPIRED_METRICS,
     EXPIRED_ORDERS,
     EXPIRED_PRICES,
@@ -28,6 +29,7 @@ EXPIRED = (
     EXPIRED_THROTTLES,
     EXPIRED_PRICES,
     EXPIRED_METRICS,
+    EXPIRED_KEPT,
 )
 
 

@@ -116,6 +116,8 @@ class OffersQuery(Query):
     region: str | None = Field(default=None, pattern=r"^[A-Z]{2}$")
     provider: Literal["vast", "tensordock", "gce"] | None = None
     interruptible: bool = False
+    workspace_gb: float = Field(default=0, ge=0, le=10_000)
+    """What the machine will have to download beside its image; part of the price in all."""
     all: bool = False
     """Those that do not fit or are kept away from too, with the reason."""
     limit: int = Field(default=50, ge=1, le=200)

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from shared.wire.base import Body, Query, View
+from shared.wire.machines import OfferView
 
 
 class MarketQuery(Query):
@@ -16,6 +17,8 @@ class MarketQuery(Query):
     interruptible: bool = False
     days: Literal["1", "7", "30"] = "1"
     provider: Literal["vast", "tensordock", "gce"] | None = None
+    workspace_gb: float = Field(default=0, ge=0, le=10_000)
+    """Of the instance that would be woken there; 0 for a new one."""
 
 
 class PointView(View):
@@ -70,6 +73,9 @@ class MarketView(View):
     reference_usd_per_gpu_hour: float | None
     reference: str | None
     below_reference_percent: float | None
+    cheapest: OfferView | None
+    """What one such GPU costs in all for its first hour, asked of the providers now; None: `cheapest_note` says why."""
+    cheapest_note: str
     yours: list[YourView]
     bids: list[BidView]
     """Of interruptible machines, what our own taught."""

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from bench import ledger
 from local.embedded import Embedded, running
 
 PATIENCE_S = float(os.environ.get("DUMONT_TEST_PATIENCE_S", "120" if "DUMONT_API_URL" not in os.environ else "1200"))
@@ -94,6 +95,13 @@ def cloud() -> Iterator[Embedded | None]:
         return
     with running() as embedded:
         yield embedded
+        check_ledger(embedded)
+
+
+def check_ledger(embedded: Embedded) -> None:
+    """After every story: the ledger has each machine that the providers billed, to the cent."""
+    found = ledger.of_cloud(embedded)
+    assert found["machines_billed"] > 0 and ledger.agrees(found), found
 
 
 @pytest.fixture(scope="session")

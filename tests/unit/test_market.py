@@ -230,3 +230,52 @@ def test_every_figure_of_the_answer_agrees_with_the_raw_samples(asked: list[Any]
 def quantile_of(ordered: list[float], share: float) -> float:
     """The library's own, for two values and more."""
     return quantiles(ordered, n=10, method="inclusive")[round(share * 10) - 1] if len(ordered) > 1 else ordered[0]
+
+
+@given(
+    st.lists(st.tuples(st.integers(10, 200), st.integers(0, 40)), min_size=1, max_size=8),
+    st.sampled_from([0, 10, 400]),
+)
+@settings(max_examples=30, deadline=None)
+def test_the_cheapest_in_all_counts_disk_and_transfer_of_the_workspace(
+    asked: list[tuple[int, int]], workspace_gb: int
+) -> None:
+    """Cents an hour, thousandths of a dollar per GB; recomputed from the offers as they were."""
+    world = World(offers=0)
+    world.provider.stock = [
+        an_offer(
+            n,
+            usd_per_hour=Decimal(cents) / 100,
+            usd_disk_per_hour=Decimal(cents) / 1000,
+            usd_per_gb_down=Decimal(mills) / 1000,
+            disk_gib=2000,
+        )
+        for n, (cents, mills) in enumerate(asked)
+    ]
+    query = MarketQuery(gpu_name="rtx_4090", workspace_gb=workspace_gb)
+    cheapest = market.show(query, world.user.id, world.deps).cheapest
+
+    assert cheapest is not None
+    transfers = [Decimal(mills) / 1000 * (8 + workspace_gb) for _, mills in asked]
+    hourly = [Decimal(cents) / 100 for cents, _ in asked]
+    failed = cheapest.price.dud / (cheapest.price.transfer + cheapest.usd_per_hour * 120 / 3600)
+    totals = [h + t + failed * (t + h * 120 / 3600) for h, t in zip(hourly, transfers, strict=True)]
+    assert cheapest.price.total == pytest.approx(min(totals), abs=Decimal("0.0001"))
+    assert cheapest.price.gpu + cheapest.price.disk == cheapest.usd_per_hour
+
+
+def test_a_workspace_that_fits_no_disk_has_no_cheapest_and_says_so(world: World) -> None:
+    query = MarketQuery(gpu_name="RTX 4090", workspace_gb=900)
+    shown = market.show(query, world.user.id, world.deps)
+    assert shown.cheapest is None and "no offer" in shown.cheapest_note
+
+    fitting = market.show(query.model_copy(update={"workspace_gb": 100}), world.user.id, world.deps)
+    assert fitting.cheapest is not None and "workspace of 100 GB" in fitting.cheapest_note
+    assert fitting.cheapest.gpu_count == 1
+
+
+def test_a_provider_that_cannot_be_asked_leaves_the_band_and_says_so(world: World) -> None:
+    passes(world, 6)
+    world.provider.fail_next["offers"] = [errors.ProviderBusy("slow down", 5)]
+    shown = market.show(MarketQuery(gpu_name="RTX 4090"), world.user.id, world.deps)
+    assert shown.now is not None and shown.cheapest is None and "slow down" in shown.cheapest_note

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 
 from shared import errors
+from shared.domain import usage as usage_domain
 from shared.domain.instance import Instance
+from shared.domain.reference_prices import STORAGE
 from shared.domain.retention import Candidate, Rules, kept
-from shared.domain.snapshot import Snapshot, read_head
-from shared.flows import instances, keys, retention
+from shared.domain.snapshot import Snapshot, read_head, seal_head
+from shared.flows import instances, keys, retention, usage
 from shared.flows.retention import prune
 from shared.flows.snapshot_orders import prefix_of
 from shared.objects.memory import MemoryObjects
@@ -19,8 +23,9 @@ from shared.queries import list_snapshots
 from shared.store.shapes import SNAPSHOTS_OF_INSTANCE
 from shared.sweeps.retention import retention as sweep
 from shared.wire.instances import ListSnapshotsQuery, Patch, RetentionBody
+from shared.wire.usage import UsageQuery
 from tests.support.crashing import Crash, CrashingObjects, Fuse
-from tests.support.world import FakeAgent, World, crash_deps
+from tests.support.world import World, crash_deps
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -77,6 +82,15 @@ class Kept:
         return [one for one in self.snapshots() if one.state == "verified"]
 
 
+def name_too(some: Kept, snapshot: Snapshot, pack: str) -> None:
+    """Its manifest names a pack of another as well."""
+    key = keys.data_key(some.world.deps, some.id)
+    place = prefix_of(some.id) + snapshot.manifest_key
+    own = read_head(some.world.objects.get(place), key, snapshot.manifest_key)
+    head = {**own.fields, "packs": [*own.fields["packs"], [pack, 10]]}
+    some.world.objects.put(place, seal_head(head, key, snapshot.manifest_key, bytes(16)))
+
+
 def test_what_goes_takes_its_objects_along_and_leaves_the_rest_whole() -> None:
     some = Kept()
     assert len(some.verified()) == 6
@@ -98,18 +112,10 @@ def test_a_pack_that_a_kept_snapshot_names_stays_with_its_owner_gone() -> None:
     first = some.verified()[0]
     prefix = prefix_of(some.id)
     shared_pack = next(key for key in some.world.objects.objects if "/p/" in key).removeprefix(prefix)
-    real = FakeAgent.take_snapshot
 
     # The next one carries the first one's pack over, as an incremental snapshot does.
-    from shared.domain.snapshot import seal_head
-
     second = some.take()
-    key = keys.data_key(some.world.deps, some.id)
-    manifest = some.world.objects.get(prefix + second.manifest_key)
-    own = read_head(manifest, key, second.manifest_key)
-    head = {**own.fields, "packs": [*own.fields["packs"], [shared_pack, 10]]}
-    some.world.objects.put(prefix + second.manifest_key, seal_head(head, key, second.manifest_key, bytes(16)))
-    assert real is FakeAgent.take_snapshot
+    name_too(some, second, shared_pack)
 
     some.rules(last=1)
     sweep(some.world.deps)
@@ -259,3 +265,71 @@ def test_one_given_up_while_old_ones_go_is_looked_at_at_once() -> None:
     retention.look_again(some.id, due, retention.AGAIN, some.world.deps)
 
     assert some.world.instance(some.id).prune_at == some.world.clock.now()
+
+
+def cost_of_storage(world: World, since: datetime) -> Decimal:
+    return usage.show(UsageQuery(since=since), world.user.id, world.deps).storage.usd
+
+
+def heavy(some: Kept, size: int) -> None:
+    """Every object of the instance as large as this; manifests stay as they are."""
+    for key in list(some.world.objects.objects):
+        if "/p/" in key:
+            some.world.objects.objects[key] = bytes(size)
+    for one in some.verified():
+        some.world.deps.records.transact(
+            lambda tx, one=one: tx.save(  # type: ignore[misc]
+                replace(tx.load(Snapshot, one.id), stored_bytes=size + one.manifest_size)
+            )
+        )
+
+
+@pytest.mark.parametrize(("vendor", "least_days"), [("s3", 0), ("r2", 0), ("b2", 0), ("wasabi", 90)])
+def test_a_snapshot_that_went_costs_until_it_was_deleted_and_at_least_the_vendors_minimum(
+    vendor: str, least_days: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = Kept(3)
+    world = some.world
+    world.deps = replace(world.deps, settings=world.deps.settings.model_copy(update={"s3_vendor": vendor}))
+    heavy(some, 5_000_000)
+    begun = {one.id: (one.created_at, one.stored_bytes) for one in some.verified()}
+    start = min(at for at, _ in begun.values())
+    world.clock.step(hours=240)
+    before = cost_of_storage(world, start)
+    some.rules(last=1)
+    # Dies between noting and deleting, again and again: what it cost is noted once.
+    for step in range(12):
+        dying = replace(world.deps, objects=lambda step=step: CrashingObjects(world.objects, Fuse(step)))  # type: ignore[misc]
+        with suppress(Crash):
+            prune(some.id, dying)
+    prune(some.id, world.deps)
+    gone_at = world.clock.now()
+    (kept_one,) = some.verified()
+    assert cost_of_storage(world, start) == pytest.approx(before, rel=Decimal("0.001")), "no past is forgotten"
+
+    world.clock.step(hours=24 * 150)
+    price = STORAGE[vendor].usd_per_gb_month / Decimal(10**9) / usage_domain.MONTH_S
+    expected = Decimal(0)
+    for id, (at, size) in begun.items():
+        end = world.clock.now() if id == kept_one.id else max(gone_at, at + timedelta(days=least_days))
+        expected += price * size * usage_domain.seconds(end - at)
+    assert cost_of_storage(world, start) == pytest.approx(expected, rel=Decimal("0.001"))
+    assert usage.show(UsageQuery(since=start), "u-other", world.deps).storage.usd == 0
+
+
+def test_what_an_heir_takes_over_is_counted_without_a_gap_and_once() -> None:
+    some = Kept(1)
+    world, prefix = some.world, prefix_of(some.id)
+    (first,) = some.verified()
+    shared_pack = next(key for key in world.objects.objects if "/p/" in key).removeprefix(prefix)
+    second = some.take()
+    name_too(some, second, shared_pack)
+    heavy(some, 5_000_000)
+    start = first.created_at
+    world.clock.step(hours=100)
+    before = cost_of_storage(world, start)
+    some.rules(last=1)
+    prune(some.id, world.deps)
+    assert cost_of_storage(world, start) == pytest.approx(before, rel=Decimal("0.001"))
+    heir = some.verified()[0]
+    assert heir.id == second.id and heir.stored_bytes >= 10_000_000

@@ -13,13 +13,15 @@ from shared.domain.event import Event
 from shared.domain.instance import Instance, State
 from shared.domain.order import Pulse
 from shared.domain.snapshot import Snapshot
-from shared.flows import instances, standby
+from shared.flows import instances, standby, usage
 from shared.flows.advance.step import Step
 from shared.providers.base import Features, MachineStatus
 from shared.queries import instance_view
 from shared.store.records import Transaction
 from shared.store.shapes import EVENTS_OF_INSTANCE
+from shared.sweeps.budgets import budgets
 from shared.wire.standby import FailoverBody, StandbyBody
+from shared.wire.usage import BudgetBody
 from tests.support.world import FakeAgent, World, an_offer
 
 
@@ -431,3 +433,77 @@ def test_the_last_sign_of_life_is_measured_even_when_the_failover_died_after_fen
         world.advance(instance.id)
     failed_over = world.settle(instance.id, lambda i: i.state is State.ON_STANDBY)
     assert failed_over.failover is not None and failed_over.failover.heard_at == heard
+
+
+def spend_all(world: World) -> None:
+    usage.set_budget(BudgetBody(usd_per_month=Decimal(0)), world.user.id, world.deps)
+
+
+@pytest.mark.parametrize("gpu", ["none", "raced for", "ready"])
+def test_a_used_up_budget_saves_what_the_standby_holds_and_pays_for_nothing_more(world: World, gpu: str) -> None:
+    instance, _, follower = on_standby(world)
+    if gpu != "none":
+        world.settle(instance.id, lambda i: bool(world.created(i.id)))
+    waiting = [world.agent(a) for a in world.created(instance.id)]
+    if gpu == "ready":
+        # Between the GPU's word and the next step.
+        waiting[0].register()
+        assert world.instance(instance.id).incoming_attempt_id == waiting[0].attempt_id
+    spend_all(world)
+    budgets(world.deps)
+    asleep = world.instance(instance.id)
+    assert asleep.state is State.HIBERNATING and asleep.incoming_attempt_id is None
+    for one in waiting:
+        with pytest.raises(errors.Unauthenticated):
+            one.beat()
+    while follower.orders("snapshot"):
+        follower.take_snapshot()
+    asleep = world.settle(instance.id)
+
+    assert asleep.state is State.HIBERNATED and asleep.snapshot_id != instance.snapshot_id
+    assert world.provider.made == {}, "the standby goes as well: it would cost money"
+    assert asleep.standby is not None and asleep.standby_attempt_id is None
+    assert asleep.last_machine is not None and asleep.last_machine.gpu_count == 1
+    with pytest.raises(errors.BudgetReached):
+        instances.wake(instance.id, 0, world.user.id, world.deps)
+    usage.set_budget(BudgetBody(usd_per_month=None), world.user.id, world.deps)
+    instances.wake(instance.id, 0, world.user.id, world.deps)
+    back = gpu_ready(world, instance.id)
+    world.settle(instance.id, lambda i: bool(back.orders("restore")))
+    assert back.orders("restore")[0].payload["snapshot_id"] == asleep.snapshot_id
+
+
+def test_no_gpu_is_searched_on_a_used_up_budget_and_the_standby_keeps_what_cannot_be_saved(world: World) -> None:
+    instance, agent, follower = with_standby(world)
+    lose(world, agent)
+    follower.beat()
+    world.provider.stock = [o for o in world.provider.stock if o.gpu_count == 0]
+    world.settle(
+        instance.id, lambda i: i.state is State.ON_STANDBY and i.opened == 0 and i.hibernate_not_before is not None
+    )
+    world.provider.stock += [an_offer(n) for n in range(1, 4)]
+    spend_all(world)
+    tried = len(world.provider.creates)
+    world.clock.step(seconds=600)
+    follower.beat()
+    world.advance(instance.id)
+    assert len(world.provider.creates) == tried and world.instance(instance.id).state is State.ON_STANDBY
+
+    budgets(world.deps)
+    world.settle(instance.id, lambda i: bool(follower.orders("snapshot")))
+    follower.finish("snapshot", state="failed", error="storage is away")
+    kept = world.settle(instance.id, lambda i: i.state is not State.HIBERNATING)
+    assert kept.state is State.ON_STANDBY and kept.attempt_id == follower.attempt_id
+    assert kept.failure is not None and "storage is away" in kept.failure
+    budgets(world.deps)
+    while follower.orders("snapshot"):
+        follower.take_snapshot()
+    assert world.settle(instance.id).state is State.HIBERNATED
+
+
+def test_a_user_may_put_what_runs_on_its_standby_to_sleep(world: World) -> None:
+    instance, _, follower = on_standby(world)
+    instances.hibernate(instance.id, 0, world.user.id, world.deps)
+    while follower.orders("snapshot"):
+        follower.take_snapshot()
+    assert world.settle(instance.id).state is State.HIBERNATED

@@ -451,6 +451,7 @@ const injectedRtkApi = api
             region: queryArg.region,
             provider: queryArg.provider,
             interruptible: queryArg.interruptible,
+            workspace_gb: queryArg.workspaceGb,
             all: queryArg.all,
             limit: queryArg.limit,
           },
@@ -503,6 +504,7 @@ const injectedRtkApi = api
             interruptible: queryArg.interruptible,
             days: queryArg.days,
             provider: queryArg.provider,
+            workspace_gb: queryArg.workspaceGb,
           },
         }),
         providesTags: ["market"],
@@ -1012,6 +1014,7 @@ export type ListOffersApiArg = {
   region?: string | null;
   provider?: ("vast" | "tensordock" | "gce") | null;
   interruptible?: boolean;
+  workspaceGb?: number;
   all?: boolean;
   limit?: number;
 };
@@ -1066,6 +1069,7 @@ export type ShowMarketApiArg = {
   interruptible?: boolean;
   days?: "1" | "7" | "30";
   provider?: ("vast" | "tensordock" | "gce") | null;
+  workspaceGb?: number;
 };
 export type ListStandbysApiResponse =
   /** status 200 CPU standbys and how far behind they are */ {
@@ -1816,6 +1820,8 @@ export type MarketView = {
   reference_usd_per_gpu_hour: number | null;
   reference: string | null;
   below_reference_percent: number | null;
+  cheapest: OfferView | null;
+  cheapest_note: string;
   yours: YourView[];
   bids: BidView[];
   bid_advice: string | null;

@@ -15,7 +15,7 @@ export const MEANING: Record<State, string> = {
 };
 export const ACTIONS = {
   wake: ["hibernated"],
-  hibernate: ["running"],
+  hibernate: ["running", "on_standby"],
   exec: ["running", "on_standby"],
   keep_awake: ["running"],
   snapshot: ["running"],

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from shared.domain.attempt import Outcome
+from shared.domain.budget import USED_UP
 from shared.domain.instance import Clocks, Idleness, Instance, State
 from shared.domain.order import Order
 from shared.domain.snapshot import Snapshot
@@ -20,6 +21,12 @@ RETRY_S = 300.0
 
 def step(step: Step) -> Next:
     instance, records = step.instance, step.deps.records
+    raced = [a for a in step.attempts if a.wants_machine and not a.is_standby and a.id != instance.attempt_id]
+    if raced:
+        # It slept from its standby: the GPUs that were raced for are not wanted any more.
+        for other in raced:
+            step.end_attempt(other, Outcome.CANCELLED, "the instance hibernates")
+        return AGAIN
     attempt = next((a for a in step.attempts if a.id == instance.attempt_id), None)
     order = records.find(Order, instance.order_id) if instance.order_id else None
     if order is None and attempt is not None:
@@ -52,15 +59,19 @@ def step(step: Step) -> Next:
 
 def _asleep(step: Step) -> Next:
     instance = step.instance
+    # After a standby it is the lost GPU that sleep is reckoned by, and no host is preferred.
+    gpu = instance.machine if instance.machine and instance.machine.gpu_count else None
+    spent = instance.hibernate_reason == USED_UP
     step.enter(
         State.HIBERNATED,
         "hibernated",
         "hibernated; its machine is gone and only the snapshot costs money",
         attempt_id=None,
         machine=None,
-        last_machine=instance.machine,
-        last_host_id=instance.machine.host_id if instance.machine else instance.last_host_id,
-        reserved_until=step.now + timedelta(seconds=step.deps.settings.reservation_s),
+        last_machine=gpu or instance.last_machine,
+        last_host_id=gpu.host_id if gpu else instance.last_host_id,
+        # While it is reserved its standby is kept; a budget that is used up pays for none.
+        reserved_until=None if spent else step.now + timedelta(seconds=step.deps.settings.reservation_s),
         order_id=None,
         failure=None,
         hibernate_at=None,
@@ -73,8 +84,9 @@ def _asleep(step: Step) -> Next:
 
 def _stay_awake(step: Step, why: str) -> Next:
     """The machine holds the only copy of the newest work: it is kept, and somebody is told."""
+    on_standby = step.instance.attempt_id == step.instance.standby_attempt_id
     step.enter(
-        State.RUNNING,
+        State.ON_STANDBY if on_standby else State.RUNNING,
         "hibernate_failed",
         f"not hibernated, the machine is kept: {why}",
         failure=f"the last hibernation failed: {why}",

@@ -11,6 +11,7 @@ from shared.flows.advance import running
 from shared.flows.advance.racing import Exhausted, gone_silently, race
 from shared.flows.advance.step import AGAIN, Next, Step
 from shared.flows.snapshot_orders import order_snapshot
+from shared.flows.usage import used_up
 from shared.store.records import Transaction
 
 SEARCH_AGAIN_S = 120.0
@@ -36,10 +37,14 @@ def step(step: Step) -> Next:
 
 
 def _search(step: Step) -> Next:
-    not_before = step.instance.hibernate_not_before
+    instance = step.instance
+    not_before = instance.hibernate_not_before
     if not_before is not None and not_before > step.now:
         return not_before
-    if step.instance.opened == 0:
+    if instance.opened == 0 and used_up(instance.user_id, instance.id, step.deps):
+        # The budgets' sweep hibernates it; a GPU begun meanwhile would be let go again.
+        return step.after(SEARCH_AGAIN_S)
+    if instance.opened == 0:
         step.say("searching", "a GPU is searched while the standby serves")
     following = race(step)
     if not isinstance(following, Exhausted):
