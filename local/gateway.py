@@ -12,6 +12,7 @@ from aiohttp import web
 
 from infra import hosting
 from infra.manifest import Function
+from shared.web.endpoint import HEADERS
 
 PREFIX = "/api/v1"
 HOP_HEADERS = {"connection", "keep-alive", "transfer-encoding", "te", "upgrade", "host", "content-length"}
@@ -119,5 +120,5 @@ def _error(status: int, code: str, message: str) -> web.Response:
         status=status,
         body=json.dumps(body).encode(),
         content_type="application/json",
-        headers={"Cache-Control": "no-store"},
+        headers=HEADERS,
     )

@@ -55,7 +55,8 @@ def agent_of(
     if not hmac.compare_digest(given, expected) or attempt is None:
         raise errors.Unauthenticated("this token belongs to no machine", **STOP)
     if not attempt.wants_machine:
-        raise errors.Unauthenticated(f"this machine is no longer wanted: {attempt.why}", **STOP)
+        why = f"this machine is no longer wanted: {attempt.why}"
+        raise errors.Unauthenticated(why, **STOP, attempt_id=attempt.id)
     return attempt
 
 

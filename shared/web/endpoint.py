@@ -35,6 +35,17 @@ MAX_BODY = 1 << 20
 MAX_DEPTH = 32
 HEARTBEAT = "/agent/heartbeat"
 IDEMPOTENCY_KEPT = timedelta(hours=48)
+HEADERS = {
+    "Cache-Control": "no-store",
+    # Answers are data: a browser that is led to one loads nothing, frames nothing and guesses no type. No answer bears a header
+    # that opens it to another origin's scripts.
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
+    "X-Content-Type-Options": "nosniff",
+}
+"""Of every answer."""
 
 
 @dataclass
@@ -101,15 +112,19 @@ def routes(*endpoints: Endpoint, deps: Callable[[], Deps]) -> Callable[[Request]
     def main(request: Request) -> Response:
         if request.path == "/health":
             # Whether this revision answers at all, asked before it takes traffic; paths that end in z are Google's own.
-            return Response("ok", mimetype="text/plain")
+            return Response("ok", mimetype="text/plain", headers=HEADERS)
         started = time.perf_counter()
         request_id = f"r-{uuid.uuid4().hex[:16]}"
         trace = trace_of(request.headers)
         allow: list[str] = []
+        refusal: dict[str, Any] = {}
         try:
             response = _dispatch(endpoints, request, request_id, deps, allow)
         except errors.Error as error:
             response = _error(status_of(error), error.code, error.message, request_id, error.details)
+            if isinstance(error, errors.Unauthenticated | errors.Forbidden):
+                # A credential that is tried where it does not hold leaves a trace, a void one of a machine with its attempt.
+                refusal = {"error": error.code, "reason": error.message, **error.details}
             retry_after = getattr(error, "retry_after_s", None)
             if retry_after is not None:
                 response.headers["Retry-After"] = str(max(1, round(retry_after)))
@@ -119,16 +134,17 @@ def routes(*endpoints: Endpoint, deps: Callable[[], Deps]) -> Callable[[Request]
             # The last resort: a bug. Its trace goes to the log once, its id to the caller.
             log("ERROR", traceback.format_exc(), trace, request_id=request_id, path=request.path)
             response = _error(500, "internal_error", "something broke on our side; quote the request id", request_id)
-        response.headers["Cache-Control"] = "no-store"
-        response.headers["X-Content-Type-Options"] = "nosniff"
+        for name, value in HEADERS.items():
+            response.headers[name] = value
         response.headers["X-Request-Id"] = request_id
         log(
-            "WARNING" if response.status_code >= 500 else "INFO",
+            "WARNING" if response.status_code >= 500 else "NOTICE" if refusal else "INFO",
             f"{request.method} {request.path} {response.status_code}",
             trace,
             request_id=request_id,
             status=response.status_code,
             ms=round((time.perf_counter() - started) * 1000, 1),
+            **refusal,
         )
         return response
 

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import json
-import re
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from infra import manifest
 from local import scheduler
 from shared import errors
-from shared.flows.auth import access_token, create_key, create_user
+from shared.flows.auth import access_token
 from shared.web.errors import STATUS, status_of
-from shared.wire.auth import KeyRequest
 from tests.support.http import client, error_of
+from tests.support.identity import new_key, trusted
 from tests.support.world import World
 
 PROVISION = "/api/v1/instances/provision?wait=0"
@@ -180,24 +174,8 @@ def test_no_body_ever_breaks_the_server(body: dict[str, Any]) -> None:
 @pytest.fixture
 def scheduled(tmp_path: Path) -> Iterator[tuple[World, Any]]:
     """A world that trusts the key whose public half is served on loopback."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    (tmp_path / "jwks.json").write_text(json.dumps(scheduler.jwks(key)))
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    world = World(
-        oidc_jwks_url=f"http://127.0.0.1:{server.server_port}/jwks.json",
-        oidc_issuer=scheduler.ISSUER,
-        oidc_audience=scheduler.AUDIENCE,
-        oidc_email=scheduler.EMAIL,
-        sweep_budget_s=0,
-    )
-    yield world, key
-    server.shutdown()
-    server.server_close()
+    with trusted(tmp_path) as (settings, key):
+        yield World(**settings), key
 
 
 def tick(world: World, token: str) -> Any:
@@ -239,7 +217,7 @@ def test_anyone_elses_token_does_not(scheduled: tuple[World, Any], change: dict[
 def test_a_token_of_another_key_or_no_algorithm_does_not_pass(scheduled: tuple[World, Any]) -> None:
     world, key = scheduled
     claims = jwt.decode(scheduler.token(key), options={"verify_signature": False})
-    other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    other = new_key()
 
     assert tick(world, jwt.encode(claims, other, algorithm="RS256", headers={"kid": "local"})).status_code == 401
     assert tick(world, jwt.encode(claims, "", algorithm="none", headers={"kid": "local"})).status_code == 401
@@ -252,68 +230,7 @@ def test_without_an_expected_identity_nobody_is_the_scheduler(scheduled: tuple[W
     assert tick(closed, scheduler.token(key)).status_code == 401
 
 
-# Who may call ---------------------------------------------------------------------------------------------------------
-
-
-def routes() -> list[tuple[str, str, str, str]]:
-    return [
-        (function.name, route.method, "/api/v1" + route.path, route.caller)
-        for function in manifest.load().values()
-        for route in function.routes
-    ]
-
-
-@pytest.mark.parametrize(("name", "method", "path", "caller"), routes())
-def test_every_route_refuses_every_credential_but_its_own(
-    scheduled: tuple[World, Any], name: str, method: str, path: str, caller: str
-) -> None:
-    world, _ = scheduled
-    instance, agent = world.running()
-    bob = create_user("bob@example.com", "correct horse battery", False, world.deps)
-    from shared.flows import keys
-
-    settings, clock = world.deps.settings, world.deps.clock
-    machine = f"{agent.attempt_id}.{keys.agent_secret(settings, agent.attempt_id)}"
-    good = {
-        "user": access_token(world.user.id, "f", settings, clock),
-        "key": create_key(KeyRequest(name="k"), world.user, world.deps).key,
-        "agent": machine,
-    }
-    past = access_token(world.user.id, "f", settings.model_copy(update={"access_minutes": -1}), clock)
-    forged = good["user"][:-6] + ("AAAAAA" if not good["user"].endswith("AAAAAA") else "BBBBBB")
-    bad = {"none": None, "expired": past, "forged": forged, "noise": "noise", "half agent": agent.attempt_id + ".x"}
-    if caller in ("user", "admin"):
-        bad["agent"] = machine
-    elif caller == "agent":
-        bad |= {"user": good["user"], "key": good["key"]}
-    elif caller == "scheduler":
-        bad |= {"user": good["user"], "agent": machine}
-    functions = client(name, world.deps)
-    url = re.sub(r"\{\w+\}", "x", path.replace("{instance}", instance.id))
-    before = len(world.provider.made)
-
-    for what, token in bad.items():
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        response = functions.open(url, method=method, json={}, headers=headers)
-        if caller == "public":
-            assert response.status_code < 500 or "bundle" in path, (what, response.text)
-        else:
-            assert response.status_code in (401, 403), (what, response.status_code, response.text)
-
-    if caller == "admin":
-        answer = functions.open(url, method=method, json={}, headers={"Authorization": f"Bearer {good['user']}"})
-        assert answer.status_code == 403
-    if "{instance}" in path:
-        stranger = access_token(bob.id, "f", settings, clock)
-        response = functions.open(
-            url, method=method, json={"command": ["true"]}, headers={"Authorization": f"Bearer {stranger}"}
-        )
-        if method in ("GET", "DELETE") or path.endswith("exec"):
-            assert response.status_code == 404, response.text
-        else:
-            assert response.status_code in (404, 400), response.text
-    assert len(world.provider.made) == before
-    assert world.instance(instance.id).state == "running"
+# Agents ---------------------------------------------------------------------------------------------------------------
 
 
 def test_an_agents_token_dies_with_its_attempt(world: World) -> None:
