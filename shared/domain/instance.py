@@ -76,6 +76,7 @@ class Action(StrEnum):
     EXEC = "exec"
     KEEP_AWAKE = "keep_awake"
     SNAPSHOT = "snapshot"
+    RESTORE = "restore"
     FAIL_OVER = "fail_over"
     EDIT = "edit"
     DESTROY = "destroy"
@@ -87,6 +88,7 @@ ACTIONS: dict[Action, frozenset[State]] = {
     Action.EXEC: frozenset({State.RUNNING, State.ON_STANDBY}),
     Action.KEEP_AWAKE: frozenset({State.RUNNING}),
     Action.SNAPSHOT: frozenset({State.RUNNING}),
+    Action.RESTORE: frozenset({State.RUNNING, State.HIBERNATED}),
     Action.FAIL_OVER: frozenset({State.RUNNING}),
     Action.EDIT: frozenset(State) - {State.DESTROYING, State.DESTROYED},
     Action.DESTROY: frozenset(State) - {State.DESTROYED},

@@ -18,7 +18,7 @@ from typing import Any
 from shared import errors
 from shared.deps import Deps
 from shared.domain.attempt import Attempt
-from shared.domain.instance import Instance, State
+from shared.domain.instance import Action, Instance, State
 from shared.domain.order import Order
 from shared.domain.snapshot import (
     MAGIC,
@@ -246,10 +246,7 @@ def restore(instance_id: str, snapshot_id: str, user_id: str, deps: Deps) -> Ins
 
     def apply(tx: Transaction) -> None:
         instance, snapshot = tx.load(Instance, instance_id), tx.load(Snapshot, snapshot_id)
-        if instance.state not in (State.RUNNING, State.HIBERNATED):
-            raise errors.IllegalTransition(
-                f"instance {instance_id} is {instance.state}; restore needs running, hibernated"
-            )
+        instance.require(Action.RESTORE)
         if snapshot.state != "verified":
             raise errors.Conflict(f"snapshot {snapshot_id} is {snapshot.state}: {snapshot.problem}")
         # Also kept as what a wake brings back, should the machine be lost on the way.

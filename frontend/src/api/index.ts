@@ -10,6 +10,8 @@ export const api = generated.enhanceEndpoints({
     hibernate: changed,
     destroy: changed,
     takeSnapshot: changed,
+    restoreSnapshot: changed,
+    removeSnapshot: changed,
     editInstance: changed,
     startExec: { invalidatesTags: [] },
     putStandby: { invalidatesTags: ["instances", "standby"] },

@@ -19,6 +19,7 @@ export const ACTIONS = {
   exec: ["running", "on_standby"],
   keep_awake: ["running"],
   snapshot: ["running"],
+  restore: ["running", "hibernated"],
   fail_over: ["running"],
   edit: ["provisioning", "running", "hibernating", "hibernated", "waking", "failing_over", "on_standby", "failed"],
   destroy: ["provisioning", "running", "hibernating", "hibernated", "waking", "failing_over", "on_standby", "destroying", "failed"],

@@ -10,11 +10,13 @@ import { paths } from "@/lib/paths";
 const PAGES: [string, string][] = [
   ["Instances", paths.instances],
   ["Deploy a new instance", paths.deploy],
-  ["Market", paths.market],
-  ["Machines", paths.machines],
-  ["Models", paths.models],
+  ["Market, price alerts", paths.market],
+  ["Machines, receipts, pools", paths.machines],
+  ["Models and playground", paths.models],
+  ["Snapshots", paths.snapshots],
+  ["Standby, failover and drills", paths.standby],
   ["Usage and budget", paths.usage],
-  ["Settings", paths.settings],
+  ["Settings, keys, webhooks", paths.settings],
 ];
 
 const item = "flex cursor-pointer items-center justify-between rounded-md px-3 py-2 text-sm data-[selected=true]:bg-muted";

@@ -55,6 +55,8 @@ export const router = createBrowserRouter([
       { path: "market", lazy: async () => ({ Component: (await import("@/features/market/market-page")).MarketPage }) },
       { path: "machines", lazy: async () => ({ Component: (await import("@/features/machines/machines-page")).MachinesPage }) },
       { path: "models", lazy: async () => ({ Component: (await import("@/features/models/models-page")).ModelsPage }) },
+      { path: "snapshots", lazy: async () => ({ Component: (await import("@/features/instances/snapshots-page")).SnapshotsPage }) },
+      { path: "standby", lazy: async () => ({ Component: (await import("@/features/instances/standby-page")).StandbyPage }) },
       { path: "usage", lazy: async () => ({ Component: (await import("@/features/usage/usage-page")).UsagePage }) },
       { path: "settings", lazy: async () => ({ Component: (await import("@/features/settings/settings-page")).SettingsPage }) },
     ],

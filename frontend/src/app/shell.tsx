@@ -1,4 +1,4 @@
-import { Bot, Cpu, LineChart, LogOut, Moon, Plus, Receipt, Search, Server, Settings, Sun } from "lucide-react";
+import { Bot, Cpu, Ellipsis, History, LineChart, LogOut, Moon, Plus, Receipt, Search, Server, Settings, ShieldCheck, Sun } from "lucide-react";
 import { lazy, Suspense, useEffect, useRef, useState } from "react";
 import { Link, NavLink, Outlet, useLocation } from "react-router";
 import { useListInstancesQuery, useLogoutMutation, useShowUsageQuery } from "@/api";
@@ -22,9 +22,56 @@ const NAV = [
   { to: paths.market, label: "Market", icon: LineChart },
   { to: paths.machines, label: "Machines", icon: Cpu },
   { to: paths.models, label: "Models", icon: Bot },
+  { to: paths.snapshots, label: "Snapshots", icon: History },
+  { to: paths.standby, label: "Standby", icon: ShieldCheck },
   { to: paths.usage, label: "Usage", icon: Receipt },
   { to: paths.settings, label: "Settings", icon: Settings },
 ];
+
+/** How many of the pages have room at the bottom of a phone; the others are behind "More". */
+const NEAR = 4;
+
+function Navigation() {
+  const [more, setMore] = useState(false);
+  const { pathname } = useLocation();
+  useEffect(() => setMore(false), [pathname]);
+  const far = NAV.slice(NEAR).some(({ to }) => pathname.startsWith(to));
+  const cell = "flex flex-col items-center gap-0.5 px-1 py-2 text-[11px] md:flex-row md:gap-3 md:rounded-md md:px-2.5 md:py-1.5 md:text-sm";
+  return (
+    <nav
+      aria-label="Main"
+      className="fixed inset-x-0 bottom-0 z-30 grid grid-cols-5 border-t bg-card md:sticky md:top-0 md:flex md:h-dvh md:flex-col md:gap-0.5 md:border-t-0 md:border-r md:p-3"
+    >
+      <Link to={paths.instances} className="mb-3 hidden items-center gap-2 px-2 text-sm font-semibold whitespace-nowrap md:flex">
+        <img src="/icon.svg" alt="" width="24" height="24" /> Dumont Cloud
+      </Link>
+      {NAV.map(({ to, label, icon: Icon }, place) => (
+        <NavLink
+          key={to}
+          to={to}
+          end={to === "/"}
+          className={({ isActive }) =>
+            cn(
+              cell,
+              place >= NEAR && !more && "max-md:hidden",
+              isActive ? "font-semibold text-primary md:bg-muted" : "text-muted-foreground hover:text-foreground",
+            )
+          }
+        >
+          <Icon aria-hidden className="size-5 md:size-4" /> {label}
+        </NavLink>
+      ))}
+      <button
+        type="button"
+        aria-expanded={more}
+        onClick={() => setMore(!more)}
+        className={cn(cell, "col-start-5 row-start-1 md:hidden", far ? "font-semibold text-primary" : "text-muted-foreground")}
+      >
+        <Ellipsis aria-hidden className="size-5" /> More
+      </button>
+    </nav>
+  );
+}
 
 function ThemeToggle() {
   const [dark, setDark] = useState(() => document.documentElement.classList.contains("dark"));
@@ -91,35 +138,13 @@ export function Shell() {
   useEffect(() => document.getElementById("main")?.focus({ preventScroll: true }), [location.pathname]);
 
   return (
-    <div className="min-h-dvh md:grid md:grid-cols-[13rem_1fr]">
+    <div className="min-h-dvh md:grid md:grid-cols-[12rem_1fr]">
       <a href="#main" className="sr-only focus:not-sr-only focus:absolute focus:z-50 focus:m-2 focus:rounded-md focus:bg-card focus:p-2">
         Skip to content
       </a>
-      <nav
-        aria-label="Main"
-        className="fixed inset-x-0 bottom-0 z-30 flex overflow-x-auto border-t bg-card md:sticky md:top-0 md:h-dvh md:flex-col md:justify-start md:gap-1 md:border-t-0 md:border-r md:p-3"
-      >
-        <div className="hidden items-center gap-2 px-2 pb-4 font-semibold md:flex">
-          <img src="/icon.svg" alt="" width="24" height="24" /> Dumont Cloud
-        </div>
-        {NAV.map(({ to, label, icon: Icon }) => (
-          <NavLink
-            key={to}
-            to={to}
-            end={to === "/"}
-            className={({ isActive }) =>
-              cn(
-                "flex min-w-14 flex-1 flex-col items-center gap-0.5 px-1 py-2 text-[11px] md:flex-none md:px-2 md:flex-row md:gap-3 md:rounded-md md:text-sm",
-                isActive ? "font-semibold text-primary md:bg-muted" : "text-muted-foreground hover:text-foreground",
-              )
-            }
-          >
-            <Icon aria-hidden className="size-5 md:size-4" /> {label}
-          </NavLink>
-        ))}
-      </nav>
+      <Navigation />
       <div className="min-w-0 pb-20 md:pb-0">
-        <header className="sticky top-0 z-20 flex flex-wrap items-center justify-between gap-2 border-b bg-background/90 px-4 py-2 backdrop-blur">
+        <header className="sticky top-0 z-20 flex flex-wrap items-center justify-between gap-2 border-b bg-background/90 px-4 py-1.5 backdrop-blur lg:px-6">
           <div className="flex items-center gap-4">
             <span className="text-sm">
               <span className="text-muted-foreground">Burning </span>
@@ -163,7 +188,7 @@ export function Shell() {
             </Button>
           </div>
         </header>
-        <main id="main" tabIndex={-1} className="mx-auto max-w-6xl p-4 outline-none">
+        <main id="main" tabIndex={-1} className="mx-auto max-w-7xl p-4 outline-none lg:px-6">
           <Outlet />
         </main>
       </div>

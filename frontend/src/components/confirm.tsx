@@ -1,52 +1,53 @@
 import { useState, type ReactNode } from "react";
+import { Modal } from "@/components/modal";
 import { Button } from "@/components/ui/button";
-import { Dialog, DialogClose, DialogContent, DialogTrigger } from "@/components/ui/dialog";
 import { Input } from "@/components/ui/field";
 
-/** A destructive action says what is lost; one that cannot be undone wants the name typed. */
-export function Confirm(props: {
-  trigger: ReactNode;
-  heading: string;
-  description: string;
+interface Question {
   action: string;
   typed?: string;
   onConfirm: () => void;
-}) {
+  children?: ReactNode;
+}
+
+function Answer({ action, typed, onConfirm, children, close }: Question & { close: () => void }) {
   const [text, setText] = useState("");
-  const [open, setOpen] = useState(false);
-  const missing = props.typed !== undefined && text !== props.typed;
+  const missing = typed !== undefined && text !== typed;
   return (
-    <Dialog
-      open={open}
-      onOpenChange={(next) => {
-        setOpen(next);
-        setText("");
-      }}
-    >
-      <DialogTrigger asChild>{props.trigger}</DialogTrigger>
-      <DialogContent heading={props.heading} description={props.description}>
-        {props.typed !== undefined && (
-          <label className="mb-4 grid gap-1 text-sm">
-            Type <code className="font-mono font-semibold">{props.typed}</code> to confirm
-            <Input value={text} onChange={(event) => setText(event.target.value)} autoComplete="off" />
-          </label>
-        )}
-        <div className="flex justify-end gap-2">
-          <DialogClose asChild>
-            <Button variant="outline">Cancel</Button>
-          </DialogClose>
-          <Button
-            variant="danger"
-            disabledReason={missing ? "Type the name first." : null}
-            onClick={() => {
-              setOpen(false);
-              props.onConfirm();
-            }}
-          >
-            {props.action}
-          </Button>
-        </div>
-      </DialogContent>
-    </Dialog>
+    <>
+      {children}
+      {typed !== undefined && (
+        <label className="mb-4 grid gap-1 text-sm">
+          <span>
+            Type <code className="font-mono font-semibold">{typed}</code> to confirm
+          </span>
+          <Input value={text} onChange={(event) => setText(event.target.value)} autoComplete="off" />
+        </label>
+      )}
+      <div className="flex justify-end gap-2">
+        <Button variant="outline" onClick={close}>
+          Cancel
+        </Button>
+        <Button
+          variant="danger"
+          disabledReason={missing ? "Type the name first." : null}
+          onClick={() => {
+            close();
+            onConfirm();
+          }}
+        >
+          {action}
+        </Button>
+      </div>
+    </>
+  );
+}
+
+/** A destructive action says what is lost; one that cannot be undone wants the name typed. */
+export function Confirm({ trigger, heading, description, ...question }: Question & { trigger: ReactNode; heading: string; description: string }) {
+  return (
+    <Modal trigger={trigger} heading={heading} description={description}>
+      {(close) => <Answer {...question} close={close} />}
+    </Modal>
   );
 }

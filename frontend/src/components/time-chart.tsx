@@ -1,4 +1,4 @@
-/** A measure over time, with a threshold and shaded spans. Colours are asked for at every drawing: the theme may change. */
+/** A measure over time, with a threshold, shaded spans and a band between two lines. Colours are asked for at every drawing: the theme may change. */
 import { useEffect, useRef } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
@@ -11,6 +11,7 @@ export interface Line {
   values: readonly (number | null)[];
   /** A custom property of the theme. */
   colour: string;
+  width?: number;
 }
 
 export interface TimeChartProps {
@@ -24,18 +25,22 @@ export interface TimeChartProps {
   show: (value: number) => string;
   /** The top of the scale; the highest value when left out. */
   top?: number;
+  /** Where the scale begins: at nothing, or a little below the lowest value. */
+  bottom?: "zero" | "lowest";
+  /** Fills between the first line and the last. */
+  band?: boolean;
   threshold?: number;
   shaded?: readonly { from: number; to: number }[];
   height?: number;
 }
 
-export function TimeChart({ summary, times, lines, from, to, show, top, threshold, shaded, height = 170 }: TimeChartProps) {
+export function TimeChart({ summary, times, lines, from, to, show, top, threshold, shaded, bottom = "zero", band = false, height = 150 }: TimeChartProps) {
   const box = useRef<HTMLDivElement>(null);
   // What is drawn may be newer than the chart: it is read when drawing, and a chart is not made anew for each answer.
-  const latest = useRef({ show, top, threshold, shaded, from, to });
-  latest.current = { show, top, threshold, shaded, from, to };
+  const latest = useRef({ show, top, threshold, shaded, from, to, bottom });
+  latest.current = { show, top, threshold, shaded, from, to, bottom };
   const drawn = useRef<uPlot | null>(null);
-  const kinds = lines.map((line) => `${line.label}|${line.colour}`).join(";");
+  const kinds = lines.map((line) => `${line.label}|${line.colour}|${line.width ?? 2}`).join(";");
 
   useEffect(() => {
     const place = box.current;
@@ -48,22 +53,30 @@ export function TimeChart({ summary, times, lines, from, to, show, top, threshol
         series: [
           {},
           ...kinds.split(";").map((kind) => {
-            const [label, name] = kind.split("|") as [string, string];
+            const [label, name, width] = kind.split("|") as [string, string, string];
             return {
               label,
               stroke: () => colour(name),
-              width: 2,
+              width: Number(width),
               points: { show: false },
               value: (_: uPlot, v: number | null) => (v === null ? "–" : latest.current.show(v)),
             };
           }),
         ],
+        bands: band ? [{ series: [kinds.split(";").length, 1], fill: () => faint("--info", 15) }] : [],
         axes: [axis, { ...axis, size: 72, values: (_, ticks) => ticks.map((v) => latest.current.show(v)) }],
         scales: {
           x: { range: () => [latest.current.from, latest.current.to] },
-          y: { range: (_, __, high) => [0, latest.current.top ?? Math.max(1, (high ?? 0) * 1.1)] },
+          y: {
+            range: (_, low, high) =>
+              latest.current.bottom === "lowest"
+                ? [Math.max(0, (low ?? 0) * 0.9), (high ?? 1) * 1.1]
+                : [0, latest.current.top ?? Math.max(1, (high ?? 0) * 1.1)],
+          },
         },
         hooks: {
+          // The legend tells values, and without a pointer over the chart there are none.
+          setCursor: [(one) => one.root.classList.toggle("u-still", typeof one.cursor.idx !== "number")],
           drawClear: [
             (one) => {
               const { left, top: above, width, height: tall } = one.bbox;
@@ -98,6 +111,7 @@ export function TimeChart({ summary, times, lines, from, to, show, top, threshol
       [[], ...kinds.split(";").map(() => [])],
       place,
     );
+    chart.root.classList.add("u-still");
     drawn.current = chart;
     const watch = new ResizeObserver(() => chart.setSize({ width: place.clientWidth, height }));
     watch.observe(place);
@@ -109,13 +123,13 @@ export function TimeChart({ summary, times, lines, from, to, show, top, threshol
       chart.destroy();
       drawn.current = null;
     };
-  }, [kinds, height]);
+  }, [kinds, height, band]);
 
   useEffect(() => {
     const begun = performance.now();
     drawn.current?.setData([times as number[], ...lines.map((line) => line.values as (number | null)[])]);
     performance.measure("chart", { start: begun, detail: { points: times.length } });
-  }, [times, lines, shaded, from, to, kinds, height]);
+  }, [times, lines, shaded, from, to, kinds, height, band]);
 
   return <div ref={box} role="img" aria-label={summary} />;
 }

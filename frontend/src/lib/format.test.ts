@@ -1,8 +1,9 @@
 import { describe, expect, test } from "vitest";
-import { bytes, secondsBetween, span, usd, usdPerHour } from "@/lib/format";
+import { bytes, count, moment, secondsBetween, span, usd, usdPerHour } from "@/lib/format";
 
 describe("numbers for people", () => {
   test.each([
+    [0.001, "< 0.1 s"],
     [0.4, "0.4 s"],
     [59.6, "60 s"],
     [61, "1 min 1 s"],
@@ -21,6 +22,14 @@ describe("numbers for people", () => {
   test("bytes", () => {
     expect(bytes(999)).toBe("999 B");
     expect(bytes(1_500_000)).toBe("1.5 MB");
+  });
+
+  test("one of a thing is not many", () => expect([count(1, "file"), count(1200, "file")]).toEqual(["1 file", "1,200 files"]));
+
+  test("today is told by the clock, another day with its date", () => {
+    const now = new Date("2026-11-25T12:00:00Z");
+    expect(moment("2026-11-25T11:00:00Z", now)).not.toMatch(/Nov|25/);
+    expect(moment("2026-11-20T11:00:00Z", now)).toMatch(/20/);
   });
 
   test("no span without both ends", () => expect(secondsBetween("2026-01-01T00:00:00Z", null)).toBeNull());

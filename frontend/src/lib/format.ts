@@ -7,6 +7,7 @@ export const usd = (amount: string | number): string => {
 
 export function span(seconds: number): string {
   const s = Math.max(0, seconds);
+  if (s > 0 && s < 0.05) return "< 0.1 s";
   if (s < 10) return `${s.toFixed(1)} s`;
   if (s < 60) return `${Math.round(s)} s`;
   if (s < 3600) return `${Math.floor(s / 60)} min ${Math.round(s % 60)} s`;
@@ -29,3 +30,14 @@ export const secondsBetween = (from: string | null, to: string | null): number |
   from && to ? (Date.parse(to) - Date.parse(from)) / 1000 : null;
 
 export const percent = (share: number): string => `${Math.round(share * 100)} %`;
+
+const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const DAY = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+
+/** A moment as one says it: today's by the clock, older ones with their day. */
+export const moment = (at: string, now = new Date()): string => {
+  const then = new Date(at);
+  return then.toDateString() === now.toDateString() ? CLOCK.format(then) : DAY.format(then);
+};
+
+export const count = (many: number, one: string): string => `${many.toLocaleString("en")} ${one}${many === 1 ? "" : "s"}`;

@@ -7,6 +7,8 @@ export const paths = {
   market: "/market",
   machines: "/machines",
   models: "/models",
+  snapshots: "/snapshots",
+  standby: "/standby",
   usage: "/usage",
   settings: "/settings",
 } as const;

@@ -13,7 +13,7 @@ const variants = cva(
         ghost: "hover:bg-muted",
         danger: "border border-bad/50 text-bad hover:bg-bad/10",
       },
-      size: { default: "h-9 px-4", sm: "h-8 px-3", icon: "size-9" },
+      size: { default: "h-9 px-4", sm: "h-8 px-3", xs: "h-7 px-2 text-xs", icon: "size-9" },
     },
     defaultVariants: { variant: "default", size: "default" },
   },

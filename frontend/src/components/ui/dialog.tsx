@@ -28,3 +28,29 @@ export const DialogContent = React.forwardRef<
   </Radix.Portal>
 ));
 DialogContent.displayName = "DialogContent";
+
+/** One that stands open until it is closed, and gives the focus back to what opened it. */
+export function ModalDialog(props: {
+  heading: string;
+  description?: string;
+  className?: string;
+  onClose: () => void;
+  returnTo: React.RefObject<HTMLElement | null>;
+  children: React.ReactNode;
+}) {
+  return (
+    <Dialog open onOpenChange={(open) => !open && props.onClose()}>
+      <DialogContent
+        heading={props.heading}
+        description={props.description}
+        className={props.className}
+        onCloseAutoFocus={(event) => {
+          event.preventDefault();
+          props.returnTo.current?.focus();
+        }}
+      >
+        {props.children}
+      </DialogContent>
+    </Dialog>
+  );
+}

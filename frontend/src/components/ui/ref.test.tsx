@@ -37,7 +37,7 @@ test("a destructive action waits for the typed name and gives the focus back", a
   render(<Confirm trigger={<Button>Destroy</Button>} heading="Destroy it?" description="All goes." action="Destroy it" typed="box" onConfirm={done} />);
   const trigger = screen.getByRole("button", { name: "Destroy" });
   await userEvent.click(trigger);
-  await userEvent.click(screen.getByRole("button", { name: "Destroy it" }));
+  await userEvent.click(await screen.findByRole("button", { name: "Destroy it" }));
   expect(done).not.toHaveBeenCalled();
   await userEvent.keyboard("{Escape}");
   expect(trigger).toHaveFocus();

@@ -13,7 +13,7 @@ export function Actions({ instance, all = false }: { instance: InstanceView; all
   const { id, name } = instance;
   const noHibernate = whyNot("hibernate", instance) ?? (instance.restoring ? "Its files are still coming back." : null);
   return (
-    <div className="flex flex-wrap gap-2">
+    <div className={all ? "flex flex-wrap gap-2" : "flex justify-end gap-2"}>
       {instance.state === "hibernated" || instance.state === "waking" ? (
         <Button
           size="sm"

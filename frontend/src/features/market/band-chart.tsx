@@ -1,56 +1,27 @@
 /** A price band over time: P10 to P90 with the median. The same as a table for who cannot see it. */
-import { useEffect, useRef, useState } from "react";
-import uPlot from "uplot";
-import "uplot/dist/uPlot.min.css";
+import { useMemo, useState } from "react";
 import type { PointView } from "@/api";
+import { TimeChart } from "@/components/time-chart";
 import { Button } from "@/components/ui/button";
+import { When } from "@/components/when";
 import { usdPerHour } from "@/lib/format";
 
-const colour = (name: string): string => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-
 export function BandChart({ points, label }: { points: readonly PointView[]; label: string }) {
-  const box = useRef<HTMLDivElement>(null);
   const [table, setTable] = useState(false);
-  useEffect(() => {
-    const place = box.current;
-    if (!place || table) return;
-    // Colours are asked for at every drawing: the theme may change under an open chart.
-    const axis = { stroke: () => colour("--muted-foreground"), grid: { stroke: () => colour("--border"), width: 1 } };
-    const chart = new uPlot(
-      {
-        width: place.clientWidth,
-        height: 240,
-        series: [
-          {},
-          { label: "P10", stroke: () => colour("--info"), width: 1, value: (_, v) => (v === null ? "–" : usdPerHour(v)) },
-          { label: "Median", stroke: () => colour("--primary"), width: 2, value: (_, v) => (v === null ? "–" : usdPerHour(v)) },
-          { label: "P90", stroke: () => colour("--info"), width: 1, value: (_, v) => (v === null ? "–" : usdPerHour(v)) },
-        ],
-        bands: [{ series: [3, 1], fill: () => `color-mix(in oklch, ${colour("--info")} 15%, transparent)` }],
-        axes: [axis, { ...axis, size: 64, values: (_, ticks) => ticks.map((v) => `$${v.toFixed(2)}`) }],
-        scales: { y: { range: (_, low, high) => [Math.max(0, low * 0.9), high * 1.1] } },
-      },
-      [
-        points.map((p) => Date.parse(p.at) / 1000),
-        points.map((p) => p.p10),
-        points.map((p) => p.median),
-        points.map((p) => p.p90),
+  const drawn = useMemo(
+    () => ({
+      times: points.map((p) => Date.parse(p.at) / 1000),
+      lines: [
+        { label: "P10", colour: "--info", width: 1, values: points.map((p) => p.p10) },
+        { label: "Median", colour: "--primary", values: points.map((p) => p.median) },
+        { label: "P90", colour: "--info", width: 1, values: points.map((p) => p.p90) },
       ],
-      place,
-    );
-    const watch = new ResizeObserver(() => chart.setSize({ width: place.clientWidth, height: 240 }));
-    watch.observe(place);
-    const theme = new MutationObserver(() => chart.redraw());
-    theme.observe(document.documentElement, { attributeFilter: ["class"] });
-    return () => {
-      watch.disconnect();
-      theme.disconnect();
-      chart.destroy();
-    };
-  }, [points, table]);
+    }),
+    [points],
+  );
   const last = points.at(-1);
   return (
-    <div className="grid gap-2">
+    <div className="grid gap-1">
       {table ? (
         <div className="max-h-64 overflow-auto" tabIndex={0} role="region" aria-label={label}>
           <table className="w-full text-sm tabular-nums">
@@ -66,7 +37,9 @@ export function BandChart({ points, label }: { points: readonly PointView[]; lab
             <tbody>
               {points.map((p) => (
                 <tr key={p.at}>
-                  <td>{new Date(p.at).toLocaleString()}</td>
+                  <td>
+                    <When at={p.at} />
+                  </td>
                   <td>{usdPerHour(p.p10)}</td>
                   <td>{usdPerHour(p.median)}</td>
                   <td>{usdPerHour(p.p90)}</td>
@@ -77,10 +50,15 @@ export function BandChart({ points, label }: { points: readonly PointView[]; lab
           </table>
         </div>
       ) : (
-        <div
-          ref={box}
-          role="img"
-          aria-label={`${label}: ${points.length} points${last ? `, newest median ${usdPerHour(last.median)}, from ${usdPerHour(last.p10)} to ${usdPerHour(last.p90)}` : ""}`}
+        <TimeChart
+          {...drawn}
+          band
+          bottom="lowest"
+          height={220}
+          from={drawn.times[0] ?? 0}
+          to={drawn.times.at(-1) ?? 1}
+          show={usdPerHour}
+          summary={`${label}: ${points.length} points${last ? `, newest median ${usdPerHour(last.median)}, from ${usdPerHour(last.p10)} to ${usdPerHour(last.p90)}` : ""}`}
         />
       )}
       <Button variant="ghost" size="sm" className="justify-self-start" onClick={() => setTable(!table)}>

@@ -1,0 +1,67 @@
+import { Link, useSearchParams } from "react-router";
+import { useListInstancesQuery, useShowUsageQuery } from "@/api";
+import { PageHead } from "@/components/page";
+import { StateBadge } from "@/components/state-badge";
+import { Empty, ErrorPanel, Loading } from "@/components/states";
+import { Button } from "@/components/ui/button";
+import { Card } from "@/components/ui/card";
+import { Snapshots } from "@/features/instances/snapshots";
+import { cn } from "@/lib/cn";
+import { bytes, usd } from "@/lib/format";
+import { paths } from "@/lib/paths";
+import { useTitle } from "@/lib/use-title";
+
+export function SnapshotsPage() {
+  useTitle("Snapshots");
+  const { data, error, isLoading, refetch } = useListInstancesQuery({ limit: 200 });
+  const storage = useShowUsageQuery({}).data?.data.storage;
+  const [query, setQuery] = useSearchParams();
+  const instances = data?.data.instances ?? [];
+  const chosen = instances.find((one) => one.id === query.get("instance")) ?? instances.find((one) => one.snapshot_id !== null) ?? instances[0];
+  return (
+    <div className="grid gap-4">
+      <PageHead title="Snapshots" words="Every file of an instance, encrypted on its machine, in your bucket. Only what is new is stored again." />
+      {storage && (
+        <p className="text-sm">
+          <strong className="tabular-nums">{bytes(storage.bytes)}</strong> stored in all; {usd(Number(storage.usd_per_gb_month) * (storage.bytes / 1e9))} a month at{" "}
+          {storage.vendor}.
+        </p>
+      )}
+      {isLoading ? (
+        <Loading label="Loading your instances" />
+      ) : !data ? (
+        <ErrorPanel error={error} retry={() => void refetch()} />
+      ) : !chosen ? (
+        <Empty title="No instances, so no snapshots">
+          <p>An instance is saved whenever it hibernates, and as often as you like in between.</p>
+          <Button asChild>
+            <Link to={paths.deploy}>Deploy one</Link>
+          </Button>
+        </Empty>
+      ) : (
+        <div className="grid gap-4 md:grid-cols-[16rem_1fr]">
+          <ul className="flex content-start gap-1 overflow-x-auto md:grid" aria-label="Whose snapshots">
+            {instances.map((one) => (
+              <li key={one.id} className="shrink-0">
+                <button
+                  type="button"
+                  aria-pressed={one.id === chosen.id}
+                  onClick={() => setQuery({ instance: one.id }, { replace: true })}
+                  className={cn(
+                    "flex min-h-9 w-full items-center justify-between gap-3 rounded-md border px-3 text-left text-sm",
+                    one.id === chosen.id ? "border-primary bg-muted font-medium" : "border-transparent hover:bg-muted",
+                  )}
+                >
+                  <span className="truncate">{one.name}</span> <StateBadge state={one.state} />
+                </button>
+              </li>
+            ))}
+          </ul>
+          <Card>
+            <Snapshots key={chosen.id} instance={chosen} all />
+          </Card>
+        </div>
+      )}
+    </div>
+  );
+}
