@@ -4,6 +4,7 @@ import { Provider } from "react-redux";
 import { RouterProvider } from "react-router/dom";
 import { router } from "@/app/router";
 import { store } from "@/app/store";
+import { Boundary } from "@/components/broken";
 import "@/index.css";
 
 // Nothing is said in the first moment: what says it may come after the page.
@@ -13,13 +14,15 @@ createRoot(document.getElementById("root")!).render(
   <StrictMode>
     <Provider store={store}>
       <RouterProvider router={router} />
-      <Suspense fallback={null}>
-        <Toaster
-          position="bottom-right"
-          closeButton
-          style={{ "--normal-bg": "var(--card)", "--normal-text": "var(--foreground)", "--normal-border": "var(--border)" } as CSSProperties}
-        />
-      </Suspense>
+      <Boundary broken={null}>
+        <Suspense fallback={null}>
+          <Toaster
+            position="bottom-right"
+            closeButton
+            style={{ "--normal-bg": "var(--card)", "--normal-text": "var(--foreground)", "--normal-border": "var(--border)" } as CSSProperties}
+          />
+        </Suspense>
+      </Boundary>
     </Provider>
   </StrictMode>,
 );

@@ -20,9 +20,9 @@ const TITLES: Record<string, string> = {
 };
 
 export function problemOf(error: unknown): Problem {
-  const given = (error ?? {}) as { status?: number | string; data?: { error?: Record<string, unknown> }; message?: string };
+  const given = (error ?? {}) as { status?: number | string; originalStatus?: number; data?: { error?: Record<string, unknown> }; message?: string };
   const body = given.data?.error;
-  if (body) {
+  if (typeof body === "object") {
     return {
       title: TITLES[String(body.code)] ?? "It did not work",
       message: String(body.message),
@@ -30,7 +30,10 @@ export function problemOf(error: unknown): Problem {
       status: given.status ?? 0,
     };
   }
-  if (given.status === "FETCH_ERROR") return { title: "Offline", message: "The API cannot be reached. It is tried again.", requestId: null, status: "offline" };
+  if (given.status === "FETCH_ERROR") return { title: "Offline", message: "The API cannot be reached. Your machines go on without this page.", requestId: null, status: "offline" };
   if (given.status === "TIMEOUT_ERROR") return { title: "No answer", message: "The API took too long to answer.", requestId: null, status: "timeout" };
+  if (given.status === "PARSING_ERROR") {
+    return { title: "Not an answer of the API", message: `Something in between answered with status ${given.originalStatus}: a proxy, or a network that wants a login.`, requestId: null, status: "nonsense" };
+  }
   return { title: "It did not work", message: given.message ?? "The answer could not be understood.", requestId: null, status: given.status ?? 0 };
 }

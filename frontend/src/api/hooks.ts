@@ -2,4 +2,10 @@ import { useDispatch, useSelector } from "react-redux";
 import type { SessionState } from "@/api/session";
 
 export const useSession = (): SessionState => useSelector((state: { session: SessionState }) => state.session);
+/**
+ * How long between two looks, in ms. Every look costs the database reads: an open tab that rests asks at most twice a minute in
+ * all, so a page that looks at more than the instances' list takes `detail` for it.
+ */
+export const PACE = { motion: 2_000, rest: 60_000, detail: 180_000, failing: 10_000 } as const;
+
 export const useAppDispatch = useDispatch;

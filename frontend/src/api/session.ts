@@ -6,10 +6,17 @@ const KEY = "dumont-refresh";
 export interface SessionState {
   accessToken: string | null;
   refreshToken: string | null;
+  /** When the access token came, and when a new one is asked for: by this machine's clock alone, which may be wrong. */
+  renewedAt: number;
+  renewAt: number;
   notice: string | null;
 }
 
-function kept(): string | null {
+/** So long before its end an access token is replaced. */
+const AHEAD_S = 60;
+
+/** What any tab of this browser was given last. */
+export function keptToken(): string | null {
   try {
     return localStorage.getItem(KEY);
   } catch {
@@ -26,23 +33,26 @@ function keep(token: string | null): void {
   }
 }
 
-const initialState: SessionState = { accessToken: null, refreshToken: kept(), notice: null };
+const initialState: SessionState = { accessToken: null, refreshToken: keptToken(), renewedAt: 0, renewAt: 0, notice: null };
 
 const slice = createSlice({
   name: "session",
   initialState,
   reducers: {
-    renewed(state, { payload }: PayloadAction<{ accessToken: string; refreshToken: string }>) {
-      keep(payload.refreshToken);
-      state.accessToken = payload.accessToken;
-      state.refreshToken = payload.refreshToken;
-      state.notice = null;
+    renewed: {
+      prepare: (payload: { accessToken: string; refreshToken: string; expiresIn: number }) => ({ payload, meta: { at: Date.now() } }),
+      reducer(state, { payload, meta }: PayloadAction<{ accessToken: string; refreshToken: string; expiresIn: number }, string, { at: number }>) {
+        keep(payload.refreshToken);
+        state.accessToken = payload.accessToken;
+        state.refreshToken = payload.refreshToken;
+        state.renewedAt = meta.at;
+        state.renewAt = meta.at + Math.max(payload.expiresIn - AHEAD_S, payload.expiresIn / 2) * 1000;
+        state.notice = null;
+      },
     },
     ended(state, { payload }: PayloadAction<string | null>) {
       keep(null);
-      state.accessToken = null;
-      state.refreshToken = null;
-      state.notice = payload;
+      Object.assign(state, { accessToken: null, refreshToken: null, renewedAt: 0, renewAt: 0, notice: payload });
     },
   },
 });
@@ -59,3 +69,10 @@ export function sessionOf(accessToken: string | null): string | null {
 
 export const { renewed, ended } = slice.actions;
 export const sessionReducer = slice.reducer;
+
+/** A logout in one tab is one in every tab. */
+export function followOtherTabs(end: () => void): void {
+  addEventListener("storage", (event) => {
+    if (event.key === KEY && event.newValue === null) end();
+  });
+}

@@ -61,7 +61,7 @@ export function Notifications({ instances }: { instances: readonly InstanceView[
         {isLoading ? (
           <Loading />
         ) : error && !data ? (
-          <ErrorPanel error={error} retry={() => void refetch()} />
+          <ErrorPanel error={error} retry={refetch} />
         ) : events.length === 0 ? (
           <Empty title="Nothing has happened yet" />
         ) : (

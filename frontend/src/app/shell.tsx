@@ -1,11 +1,12 @@
 import { Bot, Cpu, Ellipsis, History, LineChart, LogOut, Moon, Plus, Receipt, Search, Server, Settings, ShieldCheck, Sun } from "lucide-react";
-import { lazy, Suspense, useEffect, useRef, useState } from "react";
+import { lazy, useEffect, useRef, useState } from "react";
 import { Link, NavLink, Outlet, useLocation } from "react-router";
 import { useListInstancesQuery, useLogoutMutation, useShowUsageQuery } from "@/api";
 import { isPassing } from "@/api/can";
-import { useAppDispatch, useSession } from "@/api/hooks";
+import { PACE, useAppDispatch, useSession } from "@/api/hooks";
 import { changes } from "@/app/changes";
 import { ended } from "@/api/session";
+import { Part } from "@/components/part";
 import { Freshness } from "@/components/states";
 import { Button } from "@/components/ui/button";
 import { cn } from "@/lib/cn";
@@ -101,15 +102,15 @@ export function Shell() {
   const dispatch = useAppDispatch();
   const [logout] = useLogoutMutation();
   const location = useLocation();
-  const [polling, setPolling] = useState(60_000);
+  const [polling, setPolling] = useState<number>(PACE.rest);
   const { data, fulfilledTimeStamp, isError } = useListInstancesQuery(
     { limit: 200 },
     { pollingInterval: polling, skipPollingIfUnfocused: true },
   );
   const instances = data?.data.instances ?? [];
   const moving = instances.some(isPassing);
-  // Fast only while something is in motion.
-  useEffect(() => setPolling(moving ? 2_000 : 60_000), [moving]);
+  // Fast only while something is in motion and there is an answer.
+  useEffect(() => setPolling(!moving ? PACE.rest : isError ? PACE.failing : PACE.motion), [moving, isError]);
   const usage = useShowUsageQuery({}).data?.data;
   const saved = usage ? Number(usage.savings.asleep_usd) + Math.max(0, Number(usage.savings.market_usd)) : 0;
   const burning = instances.reduce((sum, one) => sum + (one.machine ? Number(one.machine.usd_per_hour) : 0), 0);
@@ -148,7 +149,7 @@ export function Shell() {
           <div className="flex items-center gap-4">
             <span className="text-sm">
               <span className="text-muted-foreground">Burning </span>
-              <strong className="tabular-nums">{usdPerHour(burning)}</strong>
+              <strong className="tabular-nums">{data ? usdPerHour(burning) : "–"}</strong>
             </span>
             {saved > 0 && (
               <span className="hidden text-sm lg:inline">
@@ -170,9 +171,9 @@ export function Shell() {
               <Search /> <kbd className="hidden font-sans text-xs text-muted-foreground sm:inline">Ctrl K</kbd>
             </Button>
             {data && (
-              <Suspense fallback={null}>
+              <Part waiting={null} broken={null}>
                 <Notifications instances={instances} />
-              </Suspense>
+              </Part>
             )}
             <ThemeToggle />
             <Button
@@ -193,9 +194,9 @@ export function Shell() {
         </main>
       </div>
       {palette && (
-        <Suspense fallback={null}>
+        <Part waiting={null}>
           <Palette open onOpenChange={setPalette} instances={instances} />
-        </Suspense>
+        </Part>
       )}
     </div>
   );

@@ -1,7 +1,7 @@
 import { configureStore } from "@reduxjs/toolkit";
 import { setupListeners } from "@reduxjs/toolkit/query";
 import { api } from "@/api";
-import { sessionReducer } from "@/api/session";
+import { ended, followOtherTabs, sessionReducer } from "@/api/session";
 
 export const makeStore = () =>
   configureStore({
@@ -11,6 +11,7 @@ export const makeStore = () =>
 
 export const store = makeStore();
 setupListeners(store.dispatch);
+followOtherTabs(() => store.dispatch(ended("You have logged out in another tab.")));
 
 export type RootState = ReturnType<typeof store.getState>;
 export type AppDispatch = typeof store.dispatch;

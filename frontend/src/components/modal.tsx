@@ -1,6 +1,7 @@
 /** A dialog behind a button. What draws it is loaded with the first press: no page waits for it. */
 import { Slot } from "radix-ui";
-import { lazy, Suspense, useRef, useState, type ReactNode } from "react";
+import { lazy, useRef, useState, type ReactNode } from "react";
+import { Part } from "@/components/part";
 
 const ModalDialog = lazy(async () => ({ default: (await import("@/components/ui/dialog")).ModalDialog }));
 
@@ -20,11 +21,11 @@ export function Modal(props: {
         {props.trigger}
       </Slot.Root>
       {open && (
-        <Suspense fallback={null}>
+        <Part waiting={null}>
           <ModalDialog heading={props.heading} description={props.description} className={props.className} onClose={close} returnTo={trigger}>
             {props.children(close)}
           </ModalDialog>
-        </Suspense>
+        </Part>
       )}
     </>
   );

@@ -5,15 +5,22 @@ import { Button } from "@/components/ui/button";
 import { useNow } from "@/lib/use-now";
 import { span } from "@/lib/format";
 
-export function Loading({ label = "Loading" }: { label?: string }) {
-  const [late, setLate] = useState(false);
+/** For how long this has been shown, in the steps that matter. */
+function useAge(): number {
+  const [age, setAge] = useState(0);
   useEffect(() => {
-    const timer = setTimeout(() => setLate(true), 200);
-    return () => clearTimeout(timer);
+    const timers = [201, 8_001].map((ms) => setTimeout(() => setAge(ms), ms));
+    return () => timers.forEach(clearTimeout);
   }, []);
+  return age;
+}
+
+export function Loading({ label = "Loading" }: { label?: string }) {
+  const waited = useAge();
+  const late = waited > 200;
   return (
     <div role="status" className="grid gap-2 py-4">
-      <span className="sr-only">{label}</span>
+      <span className={waited > 8_000 ? "text-sm text-muted-foreground" : "sr-only"}>{waited > 8_000 ? `${label}: it takes longer than usual…` : label}</span>
       {late && [0, 1, 2].map((row) => <div key={row} aria-hidden className="h-9 animate-pulse rounded-md bg-muted" />)}
     </div>
   );
@@ -28,16 +35,22 @@ export function Empty({ title, children }: { title: string; children?: ReactNode
   );
 }
 
-export function ErrorPanel({ error, retry }: { error: unknown; retry?: () => void }) {
+export function ErrorPanel({ error, retry }: { error: unknown; retry?: () => PromiseLike<unknown> }) {
   const problem = problemOf(error);
+  const [trying, setTrying] = useState(false);
+  const again = async () => {
+    setTrying(true);
+    await retry?.();
+    setTrying(false);
+  };
   return (
     <div role="alert" className="grid gap-2 rounded-lg border border-bad/40 bg-bad/5 p-4 text-sm">
       <p className="font-semibold text-bad">{problem.title}</p>
       <p>{problem.message}</p>
       {problem.requestId && <p className="text-xs text-muted-foreground">Request {problem.requestId}</p>}
       {retry && (
-        <Button variant="outline" size="sm" className="justify-self-start" onClick={retry}>
-          Try again
+        <Button variant="outline" size="sm" className="justify-self-start" disabled={trying} onClick={() => void again()}>
+          {trying ? "Trying…" : "Try again"}
         </Button>
       )}
     </div>
@@ -47,9 +60,9 @@ export function ErrorPanel({ error, retry }: { error: unknown; retry?: () => voi
 /** How old what is shown is. */
 export function Freshness({ at, failed }: { at: number | undefined; failed: boolean }) {
   const now = useNow();
-  if (!at) return null;
-  const age = (now - at) / 1000;
-  const words = failed ? `Not reached; from ${span(age)} ago` : age < 2 ? "Up to date" : `Updated ${span(age)} ago`;
+  if (!at && !failed) return null;
+  const age = (now - (at ?? now)) / 1000;
+  const words = failed ? (at ? `Not reached; from ${span(age)} ago` : "Not reached") : age < 2 ? "Up to date" : `Updated ${span(age)} ago`;
   return (
     <span className="flex items-center gap-2 text-xs text-muted-foreground">
       <span aria-hidden className={`size-2 rounded-full ${failed ? "bg-bad" : age > 60 ? "bg-warn" : "bg-good"}`} />

@@ -1,4 +1,4 @@
-/** Every address of the console. */
+/** Every address of the console: the router, the navigation and the browser's tests read this list. */
 export const paths = {
   login: "/login",
   instances: "/",
@@ -12,3 +12,6 @@ export const paths = {
   usage: "/usage",
   settings: "/settings",
 } as const;
+
+/** The pages one sees after the login. */
+export type PageName = Exclude<keyof typeof paths, "login">;

@@ -24,7 +24,8 @@ export function LoginPage() {
     event.preventDefault();
     const answer = await login({ loginRequest: { email, password } });
     if (answer.data) {
-      dispatch(renewed({ accessToken: answer.data.data.access_token, refreshToken: answer.data.data.refresh_token }));
+      const { access_token, refresh_token, expires_in } = answer.data.data;
+      dispatch(renewed({ accessToken: access_token, refreshToken: refresh_token, expiresIn: expires_in }));
     }
   };
 

@@ -1,5 +1,6 @@
 import { useState } from "react";
 import { useListOffersQuery, type OfferView } from "@/api";
+import { PACE } from "@/api/hooks";
 import { partsOf, Record } from "@/components/price";
 import { Empty, ErrorPanel, Freshness, Loading } from "@/components/states";
 import { Check } from "@/components/ui/field";
@@ -38,11 +39,11 @@ export function Offers({ form, width }: { form: Form; width: number }) {
     }),
   );
   const { data, error, isLoading, isFetching, refetch, fulfilledTimeStamp, isError } = useListOffersQuery(JSON.parse(query), {
-    pollingInterval: 60_000,
+    pollingInterval: PACE.rest,
     skipPollingIfUnfocused: true,
   });
   if (isLoading) return <Loading label="Asking the providers" />;
-  if (error && !data) return <ErrorPanel error={error} retry={() => void refetch()} />;
+  if (error && !data) return <ErrorPanel error={error} retry={refetch} />;
   const offers = (data?.data.offers ?? []).filter(
     (one) => form.providers.length === 0 || (form.providers as string[]).includes(one.provider),
   );

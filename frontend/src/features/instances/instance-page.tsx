@@ -1,12 +1,15 @@
-import { lazy, Suspense, useEffect, useState } from "react";
+import { lazy, useEffect, useState } from "react";
 import { Link, useParams } from "react-router";
 import {
   useListEventsQuery,
+  useListInstancesQuery,
   useShowInstanceQuery,
   type InstanceView,
 } from "@/api";
 import { isPassing } from "@/api/can";
+import { PACE } from "@/api/hooks";
 import { Snippet } from "@/components/copy";
+import { Part } from "@/components/part";
 import { StateBadge } from "@/components/state-badge";
 import { Empty, ErrorPanel, Freshness, Loading } from "@/components/states";
 import { Card, CardTitle } from "@/components/ui/card";
@@ -59,11 +62,11 @@ function Connection({ instance }: { instance: InstanceView }) {
 }
 
 function Events({ instance, fast }: { instance: InstanceView; fast: boolean }) {
-  const { data, error } = useListEventsQuery(
+  const { data, error, refetch } = useListEventsQuery(
     { instance: instance.id, limit: 100 },
-    { pollingInterval: fast ? 2_000 : 60_000, skipPollingIfUnfocused: true },
+    { pollingInterval: fast ? PACE.motion : PACE.detail, skipPollingIfUnfocused: true },
   );
-  if (error && !data) return <ErrorPanel error={error} />;
+  if (error && !data) return <ErrorPanel error={error} retry={refetch} />;
   return (
     <ol className="grid max-h-96 gap-1 overflow-auto text-sm" tabIndex={0} aria-label="Event log">
       {(data?.data.events ?? []).map((event) => (
@@ -80,21 +83,32 @@ function Events({ instance, fast }: { instance: InstanceView; fast: boolean }) {
 
 export function InstancePage() {
   const { id = "" } = useParams();
-  const [polling, setPolling] = useState(2_000);
+  const [polling, setPolling] = useState<number>(PACE.rest);
   const { data, error, isLoading, refetch, fulfilledTimeStamp, isError } = useShowInstanceQuery(
     { instance: id },
     { pollingInterval: polling, skipPollingIfUnfocused: true },
   );
-  const instance = data?.data;
+  // At rest nothing is asked for: the frame's look at all instances says what has changed since.
+  const { listed, listedAt } = useListInstancesQuery(
+    { limit: 200 },
+    { selectFromResult: (all) => ({ listed: all.data?.data.instances.find((one) => one.id === id), listedAt: all.fulfilledTimeStamp ?? 0 }) },
+  );
+  const full = data?.data;
+  const instance = full && listed && listedAt > (fulfilledTimeStamp ?? 0) ? { ...full, ...listed, attempts: full.attempts } : full;
   const open = instance?.attempts?.some((one) => one.receipt && !one.receipt.confirmed_at) ?? false;
-  const fast = instance ? isPassing(instance) || instance.restoring || open || (instance.machine !== null && !instance.machine.ssh_host) : true;
-  useEffect(() => setPolling(fast ? 2_000 : 60_000), [fast]);
+  const fast = instance !== undefined && (isPassing(instance) || instance.restoring || open || (instance.machine !== null && !instance.machine.ssh_host));
+  const moved = full !== undefined && instance !== undefined && instance.entered_at !== full.entered_at;
+  useEffect(() => {
+    if (moved) void refetch();
+  }, [moved, refetch]);
+  const unlisted = listed === undefined;
+  useEffect(() => setPolling(fast ? (isError ? PACE.failing : PACE.motion) : unlisted ? PACE.rest : 0), [fast, unlisted, isError]);
   useTitle(instance?.name ?? "Instance");
   if (isLoading) return <Loading label="Loading the instance" />;
   if (!instance) {
     return (
       <div className="grid gap-4">
-        <ErrorPanel error={error} retry={() => void refetch()} />
+        <ErrorPanel error={error} retry={refetch} />
         <Link className="text-sm underline" to={paths.instances}>
           Back to your instances
         </Link>
@@ -127,7 +141,7 @@ export function InstancePage() {
                 ? `${machine.gpu_count}× ${machine.gpu_name} at ${machine.provider}, host ${machine.host_id.slice(0, 18)}${machine.region ? `, ${machine.region}` : ""}, ${usdPerHour(machine.usd_per_hour)}`
                 : "No machine is paid for."}
             </p>
-            <Freshness at={fulfilledTimeStamp} failed={isError} />
+            <Freshness at={Math.max(fulfilledTimeStamp ?? 0, listedAt)} failed={isError} />
           </div>
         </Card>
         <Card>
@@ -140,31 +154,31 @@ export function InstancePage() {
         </Card>
         <Card>
           <CardTitle>Terminal</CardTitle>
-          <Suspense fallback={<Loading />}>
+          <Part>
             <Terminal instance={instance} />
-          </Suspense>
+          </Part>
         </Card>
         <Card>
           <CardTitle>GPU, memory, network</CardTitle>
-          <Suspense fallback={<Loading />}>
+          <Part>
             <Metrics instance={instance} live={machine !== null} />
-          </Suspense>
+          </Part>
         </Card>
         <Card>
           <CardTitle>Standby</CardTitle>
-          <Suspense fallback={<Loading />}>
+          <Part>
             <StandbyCard instance={instance} />
-          </Suspense>
+          </Part>
         </Card>
         <Card>
           <CardTitle>Snapshots</CardTitle>
-          <Suspense fallback={<Loading />}>
+          <Part>
             <Snapshots instance={instance} />
-          </Suspense>
+          </Part>
         </Card>
         <Card>
           <CardTitle>Events</CardTitle>
-          <Events instance={instance} fast={fast} />
+          <Events instance={instance} fast={fast && !isError} />
         </Card>
       </div>
     </div>

@@ -119,7 +119,7 @@ export function InstancesPage() {
       {isLoading ? (
         <Loading label="Loading your instances" />
       ) : error && !data ? (
-        <ErrorPanel error={error} retry={() => void refetch()} />
+        <ErrorPanel error={error} retry={refetch} />
       ) : instances.length === 0 ? (
         <Empty title="No instances yet">
           <p>An instance keeps your files while machines come and go. It sleeps when its GPU idles.</p>

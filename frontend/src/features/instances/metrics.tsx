@@ -1,6 +1,7 @@
 /** What the machine did: GPU, memory, network over time, with the idle threshold and the sleep between. */
 import { useMemo, useState } from "react";
 import { useShowMetricsQuery, type InstanceView, type MetricsView } from "@/api";
+import { PACE } from "@/api/hooks";
 import { ErrorPanel, Loading } from "@/components/states";
 import { TimeChart } from "@/components/time-chart";
 import { Button } from "@/components/ui/button";
@@ -152,10 +153,10 @@ export function Metrics({ instance, live }: { instance: InstanceView; live: bool
   }, [range, instance.state]);
   const { data, error, isLoading, refetch } = useShowMetricsQuery(
     { instance: instance.id, since },
-    { pollingInterval: live ? 60_000 : 0, skipPollingIfUnfocused: true },
+    { pollingInterval: live ? PACE.detail : 0, skipPollingIfUnfocused: true },
   );
   if (isLoading) return <Loading label="Loading the measurements" />;
-  if (error && !data) return <ErrorPanel error={error} retry={() => void refetch()} />;
+  if (error && !data) return <ErrorPanel error={error} retry={refetch} />;
   const metrics = data?.data;
   return (
     <div className="grid gap-3">

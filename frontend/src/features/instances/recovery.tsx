@@ -7,7 +7,7 @@ import { Button } from "@/components/ui/button";
 /** Nothing is asked for, and so nothing logged, before it is wanted. */
 export function Recovery({ instance }: { instance: InstanceView }) {
   const [wanted, setWanted] = useState(false);
-  const { data, error, isLoading } = useSnapshotKeyQuery({ instance: instance.id }, { skip: !wanted });
+  const { data, error, isLoading, refetch } = useSnapshotKeyQuery({ instance: instance.id }, { skip: !wanted });
   if (!wanted) {
     return (
       <Button variant="outline" onClick={() => setWanted(true)}>
@@ -16,7 +16,7 @@ export function Recovery({ instance }: { instance: InstanceView }) {
     );
   }
   if (isLoading) return <Loading />;
-  if (!data) return <ErrorPanel error={error} />;
+  if (!data) return <ErrorPanel error={error} retry={refetch} />;
   const { store, endpoint, key } = data.data;
   return (
     <div className="grid gap-2 text-sm">

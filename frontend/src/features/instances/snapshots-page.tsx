@@ -30,7 +30,7 @@ export function SnapshotsPage() {
       {isLoading ? (
         <Loading label="Loading your instances" />
       ) : !data ? (
-        <ErrorPanel error={error} retry={() => void refetch()} />
+        <ErrorPanel error={error} retry={refetch} />
       ) : !chosen ? (
         <Empty title="No instances, so no snapshots">
           <p>An instance is saved whenever it hibernates, and as often as you like in between.</p>

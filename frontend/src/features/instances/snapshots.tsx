@@ -1,5 +1,5 @@
 /** An instance's snapshots: when they were taken, what each holds, how long it stays, and the way back to it. */
-import { useState, type FormEvent } from "react";
+import { useEffect, useRef, useState, type FormEvent } from "react";
 import {
   useEditInstanceMutation,
   useListSnapshotsQuery,
@@ -285,10 +285,17 @@ function Row({ instance, one, others }: { instance: InstanceView; one: SnapshotV
 const FIRST = 5;
 
 export function Snapshots({ instance, all = false }: { instance: InstanceView; all?: boolean }) {
-  const { data, error, isLoading, refetch } = useListSnapshotsQuery({ instance: instance.id, limit: 200 }, { pollingInterval: 60_000, skipPollingIfUnfocused: true });
+  const { data, error, isLoading, refetch } = useListSnapshotsQuery({ instance: instance.id, limit: 200 });
+  // A new one is named by the instance itself: until then there is nothing to ask for.
+  const newest = useRef(instance.snapshot_id);
+  useEffect(() => {
+    if (newest.current === instance.snapshot_id) return;
+    newest.current = instance.snapshot_id;
+    void refetch();
+  }, [instance.snapshot_id, refetch]);
   const [open, setOpen] = useState(all);
   if (isLoading) return <Loading />;
-  if (!data) return <ErrorPanel error={error} retry={() => void refetch()} />;
+  if (!data) return <ErrorPanel error={error} retry={refetch} />;
   const { snapshots } = data.data;
   if (snapshots.length === 0) {
     return <p className="text-sm text-muted-foreground">None yet. One is taken whenever it hibernates, and when you ask for one.</p>;

@@ -11,7 +11,9 @@ import {
   type StandbyView,
 } from "@/api";
 import { whyNot } from "@/api/can";
+import { PACE } from "@/api/hooks";
 import { Confirm } from "@/components/confirm";
+import { ErrorPanel, Loading } from "@/components/states";
 import { tell } from "@/components/tell";
 import { Button } from "@/components/ui/button";
 import { Check, Field, Input, Select } from "@/components/ui/field";
@@ -221,11 +223,13 @@ function Add({ instance }: { instance: InstanceView }) {
 }
 
 export function StandbyCard({ instance }: { instance: InstanceView }) {
-  const { data } = useListStandbysQuery(undefined, { pollingInterval: 15_000, skipPollingIfUnfocused: true, skip: !instance.has_standby });
+  const { data, error, isLoading, refetch } = useListStandbysQuery(undefined, { pollingInterval: PACE.detail, skipPollingIfUnfocused: true, skip: !instance.has_standby });
   const [remove] = useDeleteStandbyMutation();
   const [failOver] = useFailOverMutation();
   const standby = instance.has_standby ? data?.data.standbys.find((one) => one.instance_id === instance.id) : undefined;
   const { failover, drill } = instance;
+  if (isLoading) return <Loading />;
+  if (error && !data) return <ErrorPanel error={error} retry={refetch} />;
   return (
     <div className="grid gap-3">
       {!instance.has_standby && <Add instance={instance} />}

@@ -2,6 +2,7 @@ import { useEffect, useState } from "react";
 import { Link } from "react-router";
 import { useListEventsQuery, useListInstancesQuery, useListStandbysQuery, useShowInstanceQuery, type InstanceView } from "@/api";
 import { isPassing } from "@/api/can";
+import { PACE } from "@/api/hooks";
 import { PageHead } from "@/components/page";
 import { Stat, Stats } from "@/components/stat";
 import { StateBadge } from "@/components/state-badge";
@@ -19,7 +20,9 @@ import { useTitle } from "@/lib/use-title";
 const TOLD = /^(standby|failover|failing_over|on_standby|gpu_found|handing_back|handed_back|drill|suspect)/;
 
 function Timeline({ instance, fast }: { instance: InstanceView; fast: boolean }) {
-  const { data } = useListEventsQuery({ instance: instance.id, limit: 200 }, { pollingInterval: fast ? 2_000 : 60_000, skipPollingIfUnfocused: true });
+  const { data, error, isLoading, refetch } = useListEventsQuery({ instance: instance.id, limit: 200 }, { pollingInterval: fast ? PACE.motion : PACE.detail, skipPollingIfUnfocused: true });
+  if (isLoading) return <Loading />;
+  if (error && !data) return <ErrorPanel error={error} retry={refetch} />;
   const events = (data?.data.events ?? []).filter((one) => TOLD.test(one.kind));
   if (events.length === 0) return <p className="text-sm text-muted-foreground">Nothing has happened to it yet.</p>;
   return (
@@ -35,12 +38,12 @@ function Timeline({ instance, fast }: { instance: InstanceView; fast: boolean })
 }
 
 function Guarded({ given }: { given: InstanceView }) {
-  const [polling, setPolling] = useState(0);
+  const [polling, setPolling] = useState<number>(PACE.detail);
   const { data } = useShowInstanceQuery({ instance: given.id }, { pollingInterval: polling, skipPollingIfUnfocused: true });
   const instance = data?.data ?? given;
   // A drill goes on beside an instance that rests: the list does not know that something moves.
   const fast = isPassing(instance) || instance.state === "on_standby" || drilling(instance.drill);
-  useEffect(() => setPolling(fast ? 2_000 : 60_000), [fast]);
+  useEffect(() => setPolling(fast ? PACE.motion : PACE.detail), [fast]);
   return (
     <Card className="grid gap-4" aria-label={instance.name}>
       <div className="flex flex-wrap items-center justify-between gap-2">
@@ -62,7 +65,7 @@ function Guarded({ given }: { given: InstanceView }) {
 export function StandbyPage() {
   useTitle("Standby");
   const { data, error, isLoading, refetch } = useListInstancesQuery({ limit: 200 });
-  const standbys = useListStandbysQuery(undefined, { pollingInterval: 30_000, skipPollingIfUnfocused: true }).data?.data.standbys ?? [];
+  const standbys = useListStandbysQuery(undefined, { pollingInterval: PACE.detail, skipPollingIfUnfocused: true }).data?.data.standbys ?? [];
   const instances = data?.data.instances ?? [];
   const guarded = instances.filter((one) => one.has_standby || one.failover !== null || one.drill);
   const others = instances.filter((one) => !guarded.includes(one));
@@ -76,7 +79,7 @@ export function StandbyPage() {
       {isLoading ? (
         <Loading label="Loading your instances" />
       ) : !data ? (
-        <ErrorPanel error={error} retry={() => void refetch()} />
+        <ErrorPanel error={error} retry={refetch} />
       ) : instances.length === 0 ? (
         <Empty title="No instances to stand by for">
           <Button asChild>

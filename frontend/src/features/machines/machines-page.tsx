@@ -9,6 +9,7 @@ import {
   type MachineHistoryView,
   type OpenReceiptView,
 } from "@/api";
+import { PACE } from "@/api/hooks";
 import { DataTable, type Column } from "@/components/data-table";
 import { Empty, ErrorPanel, Loading } from "@/components/states";
 import { tell } from "@/components/tell";
@@ -111,9 +112,9 @@ const RECEIPTS: Column<OpenReceiptView>[] = [
 ];
 
 function Receipts() {
-  const { data, error, isLoading, refetch } = useOrphansQuery(undefined, { pollingInterval: 30_000, skipPollingIfUnfocused: true });
+  const { data, error, isLoading, refetch } = useOrphansQuery(undefined, { pollingInterval: PACE.detail, skipPollingIfUnfocused: true });
   if (isLoading) return <Loading />;
-  if (error && !data) return <ErrorPanel error={error} retry={() => void refetch()} />;
+  if (error && !data) return <ErrorPanel error={error} retry={refetch} />;
   const receipts = data?.data.receipts ?? [];
   if (receipts.length === 0) {
     return <p className="text-sm text-good">Every machine that was let go is proven gone.</p>;
@@ -151,7 +152,7 @@ export function MachinesPage() {
         {isLoading ? (
           <Loading />
         ) : error && !data ? (
-          <ErrorPanel error={error} retry={() => void refetch()} />
+          <ErrorPanel error={error} retry={refetch} />
         ) : machines.length === 0 ? (
           name || blocked ? (
             <Empty title="Nothing matches">

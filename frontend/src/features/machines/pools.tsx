@@ -1,6 +1,7 @@
 import { useState, type FormEvent } from "react";
 import { Link } from "react-router";
 import { useDeletePoolMutation, useListPoolsQuery, usePutPoolMutation, type PoolView } from "@/api";
+import { PACE } from "@/api/hooks";
 import { Confirm } from "@/components/confirm";
 import { ErrorPanel, Loading } from "@/components/states";
 import { StateBadge } from "@/components/state-badge";
@@ -44,7 +45,7 @@ function Pool({ pool }: { pool: PoolView }) {
 }
 
 export function Pools() {
-  const { data, error, isLoading } = useListPoolsQuery(undefined, { pollingInterval: 30_000, skipPollingIfUnfocused: true });
+  const { data, error, isLoading, refetch } = useListPoolsQuery(undefined, { pollingInterval: PACE.detail, skipPollingIfUnfocused: true });
   const [put, { isLoading: saving }] = usePutPoolMutation();
   const [name, setName] = useState("");
   const [gpu, setGpu] = useState("RTX 4090");
@@ -62,7 +63,7 @@ export function Pools() {
       {isLoading ? (
         <Loading />
       ) : error && !data ? (
-        <ErrorPanel error={error} />
+        <ErrorPanel error={error} retry={refetch} />
       ) : (
         <ul className="mb-3 grid gap-2">
           {(data?.data.pools ?? []).map((pool) => (

@@ -1,6 +1,7 @@
 import { useState } from "react";
 import { Link } from "react-router";
 import { useBlockMachineMutation, useListOffersQuery, type ListOffersApiArg, type OfferView } from "@/api";
+import { PACE } from "@/api/hooks";
 import { DataTable, type Column } from "@/components/data-table";
 import { Price, Record } from "@/components/price";
 import { Empty, ErrorPanel, Freshness, Loading } from "@/components/states";
@@ -61,7 +62,7 @@ export function MarketPage() {
     limit: 200,
   };
   const { data, error, isLoading, refetch, fulfilledTimeStamp, isError } = useListOffersQuery(query, {
-    pollingInterval: 60_000,
+    pollingInterval: PACE.detail,
     skipPollingIfUnfocused: true,
   });
   const offers = data?.data.offers ?? [];
@@ -99,7 +100,7 @@ export function MarketPage() {
       {isLoading ? (
         <Loading label="Asking the providers" />
       ) : error && !data ? (
-        <ErrorPanel error={error} retry={() => void refetch()} />
+        <ErrorPanel error={error} retry={refetch} />
       ) : offers.length === 0 ? (
         <Empty title="Nothing matches">
           <Button

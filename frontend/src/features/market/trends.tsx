@@ -1,6 +1,8 @@
-import { lazy, Suspense, useState } from "react";
+import { lazy, useState } from "react";
 import { Link } from "react-router";
 import { type BidView, useShowMarketQuery } from "@/api";
+import { PACE } from "@/api/hooks";
+import { Part } from "@/components/part";
 import { ErrorPanel, Loading } from "@/components/states";
 import { Card, CardTitle } from "@/components/ui/card";
 import { Check, Field, Select } from "@/components/ui/field";
@@ -40,7 +42,7 @@ export function Trends() {
   const [gpu, setGpu] = useState("RTX 4090");
   const [days, setDays] = useState<"1" | "7" | "30">("1");
   const [spot, setSpot] = useState(false);
-  const { data, error, isLoading, refetch } = useShowMarketQuery({ gpuName: gpu, days, interruptible: spot }, { pollingInterval: 300_000, skipPollingIfUnfocused: true });
+  const { data, error, isLoading, refetch } = useShowMarketQuery({ gpuName: gpu, days, interruptible: spot }, { pollingInterval: PACE.detail, skipPollingIfUnfocused: true });
   const found = data?.data;
   return (
     <Card>
@@ -65,7 +67,7 @@ export function Trends() {
       {isLoading ? (
         <Loading />
       ) : !found ? (
-        <ErrorPanel error={error} retry={() => void refetch()} />
+        <ErrorPanel error={error} retry={refetch} />
       ) : (
         <div className="grid gap-3 text-sm">
           {found.now && (
@@ -76,9 +78,9 @@ export function Trends() {
             </p>
           )}
           {found.band.length > 1 && (
-            <Suspense fallback={<Loading />}>
+            <Part>
               <BandChart points={found.band} label={`Price of an ${gpu}`} />
-            </Suspense>
+            </Part>
           )}
           <p className="text-muted-foreground">{found.note}</p>
           {found.bids.length > 0 && <Bids bids={found.bids} />}

@@ -1,6 +1,7 @@
-import { useRef, useState, type FormEvent } from "react";
+import { useEffect, useRef, useState, type FormEvent } from "react";
 import { Link } from "react-router";
 import { useDeleteModelMutation, useDeployModelMutation, useListModelsQuery, useShowModelQuery, type DeploymentView, type NewDeploymentView } from "@/api";
+import { PACE } from "@/api/hooks";
 import { Confirm } from "@/components/confirm";
 import { Snippet } from "@/components/copy";
 import { Empty, ErrorPanel, Loading } from "@/components/states";
@@ -94,12 +95,18 @@ function Playground({ deployment, givenKey }: { deployment: DeploymentView; give
   );
 }
 
-function Deployment({ given, newKey }: { given: DeploymentView; newKey: string | null }) {
+function Deployment({ given, newKey, onMoved }: { given: DeploymentView; newKey: string | null; onMoved: () => PromiseLike<unknown> }) {
+  // Looked at by itself while it moves; at rest the list says all there is.
   const moving = MOVING.includes(given.state);
-  const { data } = useShowModelQuery({ model: given.id }, { pollingInterval: moving ? 2_000 : 30_000, skipPollingIfUnfocused: true, skip: given.state === "failed" });
+  const { data } = useShowModelQuery({ model: given.id }, { pollingInterval: PACE.motion, skipPollingIfUnfocused: true, skip: !moving });
+  const looked = moving ? data?.data : undefined;
+  const moved = looked !== undefined && looked.state !== given.state;
+  useEffect(() => {
+    if (moved) void onMoved();
+  }, [moved, onMoved]);
   const [remove] = useDeleteModelMutation();
   const [open, setOpen] = useState(newKey !== null);
-  const one = data?.data ?? given;
+  const one = looked ?? given;
   return (
     <li className="grid gap-3 rounded-lg border bg-card p-4">
       <div className="flex flex-wrap items-center justify-between gap-2">
@@ -152,7 +159,7 @@ function Deployment({ given, newKey }: { given: DeploymentView; newKey: string |
 
 export function ModelsPage() {
   useTitle("Models");
-  const { data, error, isLoading, refetch } = useListModelsQuery(undefined, { pollingInterval: 30_000, skipPollingIfUnfocused: true });
+  const { data, error, isLoading, refetch } = useListModelsQuery(undefined, { pollingInterval: PACE.rest, skipPollingIfUnfocused: true });
   const [deploy, deploying] = useDeployModelMutation();
   const [seen, setSeen] = useState<NewDeploymentView | null>(null);
   const [made, setMade] = useState<NewDeploymentView | null>(null);
@@ -184,7 +191,7 @@ export function ModelsPage() {
     }
   };
   if (isLoading) return <Loading />;
-  if (error && !data) return <ErrorPanel error={error} retry={() => void refetch()} />;
+  if (error && !data) return <ErrorPanel error={error} retry={refetch} />;
   const deployments = data?.data.deployments ?? [];
   return (
     <div className="grid gap-4">
@@ -243,7 +250,7 @@ export function ModelsPage() {
       ) : (
         <ul className="grid gap-3">
           {deployments.map((one) => (
-            <Deployment key={one.id} given={one} newKey={made?.id === one.id ? made.key : null} />
+            <Deployment key={one.id} given={one} newKey={made?.id === one.id ? made.key : null} onMoved={refetch} />
           ))}
         </ul>
       )}

@@ -14,7 +14,7 @@ export function Sessions() {
   const { accessToken, refreshToken } = useSession();
   const mine = sessionOf(accessToken);
   if (isLoading) return <Loading />;
-  if (error && !data) return <ErrorPanel error={error} retry={() => void refetch()} />;
+  if (error && !data) return <ErrorPanel error={error} retry={refetch} />;
   const sessions = data?.data.sessions ?? [];
   const others = sessions.filter((one) => one.id !== mine);
   return (

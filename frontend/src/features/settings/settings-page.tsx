@@ -22,8 +22,8 @@ import { Webhooks } from "@/features/settings/webhooks";
 import { useTitle } from "@/lib/use-title";
 
 function Account() {
-  const { data, error } = useWhoAmIQuery();
-  if (error) return <ErrorPanel error={error} />;
+  const { data, error, refetch } = useWhoAmIQuery();
+  if (error && !data) return <ErrorPanel error={error} retry={refetch} />;
   const me = data?.data;
   return (
     <p className="text-sm">
@@ -49,7 +49,7 @@ function Keys() {
     if (await tell(`Key ${name} is made`, create({ keyRequest: { name } }).unwrap())) setName("");
   };
   if (isLoading) return <Loading />;
-  if (error && !data) return <ErrorPanel error={error} retry={() => void refetch()} />;
+  if (error && !data) return <ErrorPanel error={error} retry={refetch} />;
   const keys = (data?.data.keys ?? []).filter((one) => one.revoked_at === null);
   return (
     <div className="grid gap-3">
@@ -102,7 +102,7 @@ function SshKeys() {
   const kept = data?.data.ssh_keys;
   useEffect(() => setText((kept ?? []).join("\n")), [kept]);
   if (isLoading) return <Loading />;
-  if (error && !data) return <ErrorPanel error={error} retry={() => void refetch()} />;
+  if (error && !data) return <ErrorPanel error={error} retry={refetch} />;
   const lines = text.split("\n").map((line) => line.trim()).filter(Boolean);
   return (
     <form
@@ -131,10 +131,10 @@ function SshKeys() {
 }
 
 function Defaults() {
-  const { data, error, isLoading } = useShowDefaultsQuery();
+  const { data, error, isLoading, refetch } = useShowDefaultsQuery();
   const [save] = useSetDefaultsMutation();
   if (isLoading) return <Loading />;
-  if (error && !data) return <ErrorPanel error={error} />;
+  if (error && !data) return <ErrorPanel error={error} retry={refetch} />;
   const { strategy, strategies } = data!.data;
   return (
     <fieldset className="grid gap-2">

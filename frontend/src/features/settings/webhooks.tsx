@@ -18,7 +18,7 @@ export function Webhooks() {
     if (await tell("It will be told", create({ webhookBody: { url, form } }).unwrap())) setUrl("");
   };
   if (isLoading) return <Loading />;
-  if (error && !data) return <ErrorPanel error={error} retry={() => void refetch()} />;
+  if (error && !data) return <ErrorPanel error={error} retry={refetch} />;
   return (
     <div className="grid gap-3">
       <p className="text-sm text-muted-foreground">Told when an instance is ready, idles, hibernates, wakes, is suspect, fails over or nears its budget.</p>

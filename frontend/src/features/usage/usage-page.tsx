@@ -128,7 +128,7 @@ export function UsagePage() {
   const { data, error, isLoading, refetch, fulfilledTimeStamp, isError } = useShowUsageQuery({ since });
   const ledger = useShowLedgerQuery({ since }, { skip: !detail });
   if (isLoading) return <Loading label="Counting" />;
-  if (!data) return <ErrorPanel error={error} retry={() => void refetch()} />;
+  if (!data) return <ErrorPanel error={error} retry={refetch} />;
   const found = data.data;
   const { savings, storage } = found;
   return (
@@ -217,7 +217,7 @@ export function UsagePage() {
         (ledger.isLoading ? (
           <Loading />
         ) : ledger.error ? (
-          <ErrorPanel error={ledger.error} retry={() => void ledger.refetch()} />
+          <ErrorPanel error={ledger.error} retry={ledger.refetch} />
         ) : (
           <DataTable label="Ledger" rows={ledger.data?.data.rows ?? []} columns={LEDGER} rowKey={(one) => one.attempt_id} />
         ))}
