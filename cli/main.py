@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ssh-keys": ("machine", "Your SSH public keys."),
     "cp": ("machine", "Copy files to and from an instance."),
     "snapshots": ("snapshots", "Snapshots of an instance."),
+    "storage": ("storage", "Buckets that snapshots go to: the deployment's and your own."),
     "offers": ("machines", "What could be rented now."),
     "market": ("market", "Price band, supply and trend of a GPU; price alerts."),
     "machines": ("machines", "How machines have served; blocks; orphans."),

@@ -215,7 +215,7 @@ def settings_env(given: argparse.Namespace, kept: Kept, url: str) -> dict[str, s
         "DUMONT_STORE": store,
         "DUMONT_PUBLIC_URL": url,
         "DUMONT_AGENT_BUNDLE_PATH": str(ROOT / "build" / "agent.pyz"),
-        "DUMONT_WEBHOOK_PRIVATE": "1",
+        "DUMONT_PRIVATE_ADDRESSES": "1",
         "DUMONT_TINY_MODEL_PATH": str(ROOT / "local" / "tiny_model.py"),
         "DUMONT_MASTER_KEY": kept.secrets["master_key"],
         "DUMONT_JWT_PUBLIC_KEYS": public,

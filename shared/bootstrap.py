@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 
 from shared import errors
 from shared.clock import SystemClock
 from shared.deps import Deps
 from shared.flows.agents import agent_of
-from shared.objects.base import ObjectStore
+from shared.objects.base import Bucket, ObjectStore
 from shared.providers.base import Provider
 from shared.settings import Settings, load
 from shared.store.base import Store
@@ -41,6 +41,7 @@ def build(settings: Settings) -> Deps:
         records=records,
         providers=providers,
         objects=objects,
+        bucket=_bucket,
         agent_of=lambda attempt_id, secret, works: agent_of(settings, store, records, attempt_id, secret, works=works),
     )
 
@@ -101,19 +102,27 @@ def _unowned_ssh_key() -> str:
 
 
 def _objects(settings: Settings) -> ObjectStore:
+    if settings.s3_access_key is None or settings.s3_secret_key is None:
+        raise errors.StorageError("no object storage is configured: set DUMONT_S3_*")
+    return _bucket(
+        Bucket(
+            vendor=settings.s3_vendor,
+            endpoint=settings.s3_endpoint,
+            region=settings.s3_region,
+            name=settings.s3_bucket,
+            access_key=settings.s3_access_key.get_secret_value(),
+            secret_key=settings.s3_secret_key.get_secret_value(),
+        )
+    )
+
+
+@lru_cache(maxsize=64)
+def _bucket(place: Bucket) -> ObjectStore:
+    """A client takes a third of a second to make, so they are kept."""
     from shared.objects.retrying import Retrying
     from shared.objects.s3 import S3Objects
     from shared.objects.vendors import VENDORS
 
-    if settings.s3_access_key is None or settings.s3_secret_key is None:
-        raise errors.StorageError("no object storage is configured: set DUMONT_S3_*")
     return Retrying(
-        S3Objects(
-            bucket=settings.s3_bucket,
-            endpoint=settings.s3_endpoint,
-            region=settings.s3_region,
-            access_key=settings.s3_access_key.get_secret_value(),
-            secret_key=settings.s3_secret_key.get_secret_value(),
-            vendor=VENDORS[settings.s3_vendor],
-        )
+        S3Objects(place.name, place.endpoint, place.region, place.access_key, place.secret_key, VENDORS[place.vendor])
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from shared.clock import Clock
 from shared.domain.attempt import Attempt
-from shared.objects.base import ObjectStore
+from shared.objects.base import Bucket, ObjectStore
 from shared.providers.base import Provider
 from shared.settings import Settings
 from shared.store.base import Store
@@ -23,5 +23,8 @@ class Deps:
     providers: Callable[[], Mapping[str, Provider]]
     """Made on first use: only some functions may import what providers need."""
     objects: Callable[[], ObjectStore]
+    """The deployment's own bucket."""
+    bucket: Callable[[Bucket], ObjectStore]
+    """One of a user's."""
     agent_of: Callable[[str, str, bool], Attempt]
     """The attempt that a machine's token belongs to, and whether only adopted machines make this call; raises Unauthenticated."""

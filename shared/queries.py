@@ -41,6 +41,7 @@ def instance_view(instance: Instance, attempts: Sequence[Attempt] = ()) -> wire.
         machine=wire.MachineView.model_validate(instance.machine, from_attributes=True) if instance.machine else None,
         last_host_id=instance.last_host_id,
         snapshot_id=instance.snapshot_id,
+        storage=instance.storage,
         clocks=wire.ClocksView.model_validate(instance.clocks, from_attributes=True),
         idle_since=instance.idleness.idle_since,
         why=instance.idleness.why,

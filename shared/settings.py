@@ -56,8 +56,8 @@ class Settings(BaseSettings):
     """Another endpoint than Google's, without credentials."""
     gce_zones: str = "us-central1-a,us-central1-b,us-east1-b,europe-west3-a,europe-north1-a,northamerica-northeast1-a"
 
-    webhook_private: bool = False
-    """Webhooks may go to private addresses and plain http; for the local cloud."""
+    private_addresses: bool = False
+    """Webhooks and users' own storage may be at private addresses and speak plain http; for the local cloud."""
     s3_endpoint: str | None = None
     s3_vendor: Literal["s3", "r2", "b2", "wasabi"] = "s3"
     """Whose ways and list price: `shared/objects/vendors.py`."""

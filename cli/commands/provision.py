@@ -57,6 +57,7 @@ def pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
 )
 @click.option("--snapshot-every", type=Duration(), help="Snapshot while running, when something changed.")
 @click.option("--on-loss", type=click.Choice(["wake", "hibernate"]), default="wake", show_default=True)
+@click.option("--storage", help="Which bucket of yours its snapshots go to; `dumont storage ls`.")
 @click.option("--name")
 @click.option("--wait/--no-wait", default=True, show_default=True)
 @click.option("--timeout", type=Duration(), default="15m", show_default=True)
@@ -91,6 +92,7 @@ def provision(**given: Any) -> None:
         "bid_headroom": given["bid_headroom"],
         "snapshot_every_s": given["snapshot_every"],
         "on_loss": given["on_loss"],
+        "storage": given["storage"],
     }
     if given["image"]:
         body["image"] = given["image"]

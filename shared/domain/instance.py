@@ -267,6 +267,8 @@ class Instance:
     last_machine: Machine | None = None
     reserved_until: datetime | None = None
     """Until then a wake prefers the last host."""
+    storage: str | None = None
+    """The name of its user's storage profile that holds its objects; None: the deployment's own bucket."""
     snapshot_id: str | None = None
     """The newest verified snapshot."""
     retention: Rules = field(default_factory=Rules)

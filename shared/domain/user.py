@@ -16,6 +16,8 @@ class User:
     ssh_keys: list[str] = field(default_factory=list)
     strategy: str = "race"
     """The default of new instances."""
+    storage: str | None = None
+    """The storage profile that new instances go to; None: the deployment's own bucket."""
 
 
 @dataclass(frozen=True)

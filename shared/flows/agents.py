@@ -23,6 +23,7 @@ from shared.flows import keys, metrics, restored, retention
 from shared.flows.advance import advance
 from shared.flows.history import note
 from shared.flows.snapshot_orders import COPY, ORDERS_KEPT, prefix_of, restore_order
+from shared.flows.storage import objects_at
 from shared.settings import Settings
 from shared.store.base import Delete, Store
 from shared.store.records import Records, Transaction
@@ -362,7 +363,7 @@ def _heard_again(tx: Transaction, instance_id: str) -> Instance:
 def uploads(body: wire.UploadsRequest, agent: Attempt, deps: Deps) -> wire.Uploads:
     """Addresses that can each write one object of this machine's own pending snapshot, and nothing else."""
     snapshot = _pending(deps, agent, body.snapshot_id)
-    prefix, objects = prefix_of(agent.instance_id), deps.objects()
+    prefix, objects = prefix_of(agent.instance_id), objects_at(deps, agent.instance_id)
     expires_in = timedelta(seconds=deps.settings.presign_s)
 
     def address(key: str) -> wire.Upload:
@@ -383,7 +384,7 @@ def downloads(body: wire.DownloadsRequest, agent: Attempt, deps: Deps) -> wire.D
     for key in body.keys:
         if not KEY_FORM.fullmatch(key):
             raise errors.InvalidRequest(f"{key!r} is not the key of a pack or manifest")
-    objects, place = deps.objects(), _places(deps, agent.instance_id)
+    objects, place = objects_at(deps, agent.instance_id), _places(deps, agent.instance_id)
     expires_in = timedelta(seconds=deps.settings.presign_s)
     return wire.Downloads(
         urls={key: objects.presign_get(place(key) + key, expires_in) for key in body.keys},
@@ -487,7 +488,7 @@ def _problem(deps: Deps, snapshot: Snapshot, body: wire.SnapshotCommit) -> str |
     """What is wrong with a snapshot in storage, or None."""
     if body.manifest_key != snapshot.manifest_key:
         return "the manifest is not where it was to be"
-    prefix, objects = prefix_of(snapshot.instance_id), deps.objects()
+    prefix, objects = prefix_of(snapshot.instance_id), objects_at(deps, snapshot.instance_id)
     try:
         manifest = objects.get(prefix + snapshot.manifest_key)
         head = read_head(manifest, keys.data_key(deps, snapshot.instance_id), snapshot.manifest_key)

@@ -73,6 +73,7 @@ def _copy(original: Instance, plan: Drill) -> Instance:
         state=State.FAILING_OVER,
         need=original.need,
         spec=replace(original.spec, setup=None),
+        storage=original.storage,
         created_at=plan.begun_at,
         entered_at=plan.begun_at,
         idle_policy=replace(original.idle_policy, enabled=False),

@@ -18,7 +18,7 @@ from shared.domain.offer import Need, misfit
 from shared.domain.order import Order
 from shared.domain.retention import Rules
 from shared.domain.snapshot import Snapshot
-from shared.flows import keys
+from shared.flows import keys, storage
 from shared.flows.advance import POLL_S, drive, kick
 from shared.flows.advance.racing import no_offer, search
 from shared.flows.agents import new_order, with_timer
@@ -57,11 +57,12 @@ def provision(
     instance_id = f"i-{digest[:16]}"
     if deps.records.find(Instance, instance_id) is None:
         require_budget(user_id, deps)
+        place = storage.chosen(body.storage, user_id, deps)
         need = need_of(body)
         _check_market(deps, need, body.image)
         try:
             deps.records.transact(
-                lambda tx: open_instance(tx, body, need, instance_id, user_id, deps, strategy=strategy)
+                lambda tx: open_instance(tx, body, need, instance_id, user_id, deps, place=place, strategy=strategy)
             )
         except errors.Unavailable:
             # The same key at the same moment: the other request made it.
@@ -111,14 +112,16 @@ def open_instance(
     user_id: str,
     deps: Deps,
     *,
+    place: str | None,
     name: str | None = None,
     spec: Spec | None = None,
     strategy: str = "race",
     pool_id: str | None = None,
 ) -> None:
-    """A new instance, its data key and its first event; one that exists stays as it is."""
+    """A new instance, its data key and its first event; one that exists stays as it is. `place`: its storage."""
     if tx.find(Instance, instance_id) is not None:
         return
+    storage.claim(tx, user_id, place)
     every = body.snapshot_every_s
     instance = Instance(
         id=instance_id,
@@ -127,6 +130,7 @@ def open_instance(
         state=State.PROVISIONING,
         need=need,
         spec=spec or spec_of(body),
+        storage=place,
         created_at=tx.now,
         entered_at=tx.now,
         idle_policy=IdlePolicy(**body.idle_policy.model_dump()),
@@ -321,10 +325,11 @@ def snapshot_key(instance: Instance, deps: Deps) -> wire.RecoveryView:
     deps.records.transact(
         lambda tx: tx.event(instance, "key_shown", "the key of its snapshots was shown", instance.user_id)
     )
+    bucket, endpoint = storage.location(deps, instance)
     return wire.RecoveryView(
         instance_id=instance.id,
-        store=f"s3://{deps.settings.s3_bucket}/{prefix_of(instance.id).rstrip('/')}",
-        endpoint=deps.settings.s3_endpoint,
+        store=f"s3://{bucket}/{prefix_of(instance.id).rstrip('/')}",
+        endpoint=endpoint,
         key=base64.b64encode(key).decode(),
     )
 

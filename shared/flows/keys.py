@@ -1,4 +1,4 @@
-"""Secrets that follow from the master key: agents' secrets, the signature in attempt ids, instances' data keys."""
+"""Secrets under the master key: agents' secrets, the signature in attempt ids, instances' data keys, what users entrust."""
 
 from __future__ import annotations
 
@@ -53,29 +53,39 @@ def is_our_agent(settings: Settings, attempt_id: str, secret: str) -> bool:
     return is_our_attempt(settings, attempt_id) and right
 
 
-def new_data_key(settings: Settings, instance_id: str) -> Create:
-    """The write that gives an instance its snapshot key, wrapped by the master key."""
+def sealed(settings: Settings, what: str, secret: bytes) -> str:
+    """A secret under the master key, bound to what it belongs to."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     nonce = os.urandom(12)
-    wrapped = AESGCM(master_key(settings)).encrypt(nonce, os.urandom(32), instance_id.encode())
-    return Create("instance_keys", instance_id, {"wrapped": base64.b64encode(nonce + wrapped).decode()})
+    return base64.b64encode(nonce + AESGCM(master_key(settings)).encrypt(nonce, secret, what.encode())).decode()
+
+
+def opened(settings: Settings, what: str, text: str) -> bytes:
+    """Raises Unavailable when it was sealed with another master key."""
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    blob = base64.b64decode(text)
+    try:
+        return AESGCM(master_key(settings)).decrypt(blob[:12], blob[12:], what.encode())
+    except InvalidTag as error:
+        raise errors.Unavailable(f"the key of {what} was sealed with another DUMONT_MASTER_KEY") from error
+
+
+def new_data_key(settings: Settings, instance_id: str) -> Create:
+    """The write that gives an instance its snapshot key, wrapped by the master key."""
+    return Create("instance_keys", instance_id, {"wrapped": sealed(settings, instance_id, os.urandom(32))})
 
 
 def shared_data_key(deps: Deps, instance_id: str, copy_id: str) -> Create:
     """The write that gives a copy its original's key: the copy reads the original's objects."""
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-    nonce = os.urandom(12)
-    wrapped = AESGCM(master_key(deps.settings)).encrypt(nonce, data_key(deps, instance_id), copy_id.encode())
-    return Create("instance_keys", copy_id, {"wrapped": base64.b64encode(nonce + wrapped).decode()})
+    wrapped = sealed(deps.settings, copy_id, data_key(deps, instance_id))
+    return Create("instance_keys", copy_id, {"wrapped": wrapped})
 
 
 def data_key(deps: Deps, instance_id: str) -> bytes:
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
     document = deps.store.get("instance_keys", instance_id)
     if document is None:
         raise errors.NotFound(f"instance {instance_id} has no snapshot key")
-    blob = base64.b64decode(document.data["wrapped"])
-    return AESGCM(master_key(deps.settings)).decrypt(blob[:12], blob[12:], instance_id.encode())
+    return opened(deps.settings, instance_id, document.data["wrapped"])

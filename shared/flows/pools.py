@@ -14,7 +14,7 @@ from shared.deps import Deps
 from shared.domain.instance import ACTIONS, Action, Clocks, IdlePolicy, Instance, Spec, State
 from shared.domain.offer import Need
 from shared.domain.pool import Pool
-from shared.flows import instances
+from shared.flows import instances, storage
 from shared.flows.agents import new_order, with_timer
 from shared.flows.usage import require_budget
 from shared.store import codec
@@ -122,17 +122,27 @@ def refill(pool: Pool, deps: Deps) -> int:
     missing = min(OPENED_AT_ONCE, max(0, pool.target - len(fresh)))
     if missing:
         require_budget(pool.user_id, deps)
+    place = storage.chosen(None, pool.user_id, deps) if missing else None
     for _ in range(missing):
-        deps.records.transact(lambda tx: _open_seat(tx, pool, deps))
+        deps.records.transact(lambda tx: _open_seat(tx, pool, place, deps))
         changed += 1
     return changed
 
 
-def _open_seat(tx: Transaction, pool: Pool, deps: Deps) -> None:
+def _open_seat(tx: Transaction, pool: Pool, place: str | None, deps: Deps) -> None:
     body = wire.ProvisionRequest(idle_policy=wire.IdlePolicyBody(enabled=False), strategy="race", width=2)
     seat_id = f"i-{uuid.uuid4().hex[:16]}"
     instances.open_instance(
-        tx, body, pool.need, seat_id, pool.user_id, deps, name=f"seat-{seat_id[2:8]}", spec=pool.spec, pool_id=pool.id
+        tx,
+        body,
+        pool.need,
+        seat_id,
+        pool.user_id,
+        deps,
+        place=place,
+        name=f"seat-{seat_id[2:8]}",
+        spec=pool.spec,
+        pool_id=pool.id,
     )
 
 
@@ -156,11 +166,12 @@ def claim(
     known = deps.store.get("idempotency", claim_id)
     if known is not None:
         return deps.records.load(Instance, str(known.data["instance_id"]))
+    place = storage.chosen(body.storage, user_id, deps)
     for pool in pools_of(user_id, deps):
         if not pool.serves(need, spec):
             continue
         for seat in sorted(seats(pool, deps), key=lambda s: s.created_at):
-            if seat.state is not State.RUNNING or seat.failure is not None:
+            if seat.state is not State.RUNNING or seat.failure is not None or seat.storage != place:
                 continue
             take = partial(_take, seat_id=seat.id, claim_id=claim_id, pool=pool, body=body, spec=spec, user_id=user_id)
             taken = deps.records.transact(take)

@@ -18,6 +18,7 @@ from shared.domain.instance import Instance
 from shared.domain.snapshot import Head, Snapshot, read_head
 from shared.flows import keys
 from shared.flows.snapshot_orders import prefix_of
+from shared.flows.storage import objects_of
 from shared.providers.base import RentedMachine
 from shared.store import codec
 from shared.store.base import Data, Put, Store
@@ -77,7 +78,7 @@ def reconcile(deps: Deps, document: Data, exported: Sequence[Data]) -> Reconcile
     whose objects are gone is marked. Its instance's key must be on record. Raises StorageError when storage does not answer.
     """
     instance = codec.decode(Instance, document)
-    prefix, objects = prefix_of(instance.id), deps.objects()
+    prefix, objects = prefix_of(instance.id), objects_of(deps, instance)
     key = keys.data_key(deps, instance.id)
     packs = {item.key.removeprefix(prefix): item.size for item in objects.list(prefix + "p/")}
     stored = {item.key.removeprefix(prefix): item.size for item in objects.list(prefix + "m/")}

@@ -24,6 +24,7 @@ from shared.domain.retention import DEAD_AFTER, reasons
 from shared.domain.snapshot import PREFIX, Snapshot, head_length, read_head
 from shared.flows import keys
 from shared.flows.snapshot_orders import prefix_of
+from shared.flows.storage import objects_of
 from shared.objects.base import StoredObject
 from shared.store.records import Transaction
 from shared.store.shapes import ORDERS_PENDING, SNAPSHOTS_OF_INSTANCE
@@ -92,7 +93,7 @@ def prune(instance_id: str, deps: Deps) -> tuple[int, int]:
     """How many snapshots and objects went. Raises StorageError when storage does not answer: then nothing more is deleted."""
     begun = deps.records.load(Instance, instance_id)
     _mark(begun, deps)
-    objects, prefix = deps.objects(), prefix_of(instance_id)
+    objects, prefix = objects_of(deps, begun), prefix_of(instance_id)
     # Before the records: a pack in this list belongs to a snapshot that is on record by then, or was and is gone. Of what
     # is written from here on nothing is deleted.
     listed = list(objects.list(prefix + "p/"))

@@ -36,6 +36,7 @@ from shared.flows import keys
 from shared.flows.advance import kick
 from shared.flows.agents import KEY_FORM
 from shared.flows.snapshot_orders import COPY, order_snapshot, prefix_of, restore_order
+from shared.flows.storage import objects_at, objects_of
 from shared.store.records import Transaction
 from shared.store.shapes import ORDERS_PENDING, SNAPSHOTS_OF_INSTANCE
 from shared.wire import instances as wire
@@ -69,7 +70,7 @@ def check(snapshot: Snapshot, deps: Deps, *, frames: int | None, seconds: float 
 
     Raises StorageError when storage's answer says nothing about the snapshot.
     """
-    found, objects, prefix = Found(), deps.objects(), prefix_of(snapshot.instance_id)
+    found, objects, prefix = Found(), objects_at(deps, snapshot.instance_id), prefix_of(snapshot.instance_id)
     until = time.monotonic() + seconds
     try:
         manifest = objects.get(prefix + snapshot.manifest_key)
@@ -226,7 +227,8 @@ def _names(one: Snapshot, packs: list[str], deps: Deps) -> bool:
     if one.state != "verified" or not packs:
         return False
     try:
-        head = _head(deps.objects().get(prefix_of(one.instance_id) + one.manifest_key), one, deps)
+        manifest = objects_at(deps, one.instance_id).get(prefix_of(one.instance_id) + one.manifest_key)
+        head = _head(manifest, one, deps)
     except errors.ObjectNotFound:
         return False
     return head is not None and any(pack in head.packs for pack in packs)
@@ -270,7 +272,8 @@ def addresses(instance: Instance, snapshot_id: str, wanted: list[str], deps: Dep
     for key in wanted:
         if not KEY_FORM.fullmatch(key):
             raise errors.InvalidRequest(f"{key!r} is not the key of a pack or manifest")
-    expires_in, objects, prefix = timedelta(seconds=deps.settings.presign_s), deps.objects(), prefix_of(instance.id)
+    expires_in, prefix = timedelta(seconds=deps.settings.presign_s), prefix_of(instance.id)
+    objects = objects_of(deps, instance)
     return wire.AddressesView(
         manifest_key=snapshot.manifest_key,
         urls={key: objects.presign_get(prefix + key, expires_in) for key in {snapshot.manifest_key, *wanted}},

@@ -17,6 +17,7 @@ from shared.domain.instance import Instance, State
 from shared.domain.kept import KeptDay, Stretch
 from shared.domain.reference_prices import STORAGE, reference_of
 from shared.domain.snapshot import Snapshot
+from shared.flows.storage import OURS, vendor_of
 from shared.store.records import Transaction
 from shared.store.shapes import (
     BUDGETS_OF_USER,
@@ -98,33 +99,20 @@ def show(query: wire.UsageQuery, user_id: str, deps: Deps) -> wire.UsageView:
     served = [row for row in rows if row.served]
     market, unknown = usage.against_market(served)
     per_instance = _per_instance(rows, owned, since, until)
-    vendor = deps.settings.s3_vendor
-    price = STORAGE[vendor]
-    counts_from = since - timedelta(days=price.minimum_days)
-    deleted = {one.id: one.entered_at for one in owned.values() if one.state is State.DESTROYED}
-    kept = [
-        snapshot
-        for one in owned.values()
-        if (deleted[one.id] > counts_from if one.id in deleted else one.snapshot_id is not None)
-        for snapshot in deps.records.all(Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": one.id})
-    ]
-    gone = [part for part in gone_since(deps, user_id, counts_from) if part[0] in owned]
-    storage_usd, stored = usage.storage(kept, vendor, since, until, deleted, [part for _, part in gone])
+    ours = _storage(None, deps.settings.s3_vendor, user_id, owned, since, until, deps)
+    named = sorted({one.storage for one in owned.values() if one.storage is not None})
+    vendors = {name: vendor_of(deps, user_id, name) for name in named}
+    # One that was removed held nothing any more.
+    theirs = [_storage(name, vendor, user_id, owned, since, until, deps) for name, vendor in vendors.items() if vendor]
     machines = usage.total(rows)
     return wire.UsageView(
         since=since,
         until=until,
         machines_usd=machines,
         wasted_usd=usage.total(row for row in rows if not row.served),
-        storage=wire.StorageView(
-            usd=storage_usd,
-            bytes=stored,
-            vendor=vendor,
-            usd_per_gb_month=price.usd_per_gb_month,
-            minimum_days=price.minimum_days,
-            source=price.source,
-        ),
-        total_usd=machines + storage_usd,
+        storage=ours,
+        own_storage=theirs,
+        total_usd=machines + ours.usd,
         burning_usd_per_hour=sum((row.usd_per_hour for row in rows if row.end is None), Decimal(0)),
         savings=wire.SavingsView(
             asleep_usd=sum((one.asleep_saved_usd for one in per_instance), Decimal(0)),
@@ -138,6 +126,40 @@ def show(query: wire.UsageQuery, user_id: str, deps: Deps) -> wire.UsageView:
         providers=[wire.ShareView(name=n, usd=u) for n, u in sorted(usage.grouped(rows, "provider").items())],
         instances=per_instance,
         budget=show_budget(user_id, deps),
+    )
+
+
+def _storage(
+    name: str | None,
+    vendor: str,
+    user_id: str,
+    owned: dict[str, Instance],
+    since: datetime,
+    until: datetime,
+    deps: Deps,
+) -> wire.StorageView:
+    """What keeping the snapshots of one bucket cost: the deployment's (None), or one of the user's own."""
+    price = STORAGE[vendor]
+    counts_from = since - timedelta(days=price.minimum_days)
+    there = [one for one in owned.values() if one.storage == name]
+    deleted = {one.id: one.entered_at for one in there if one.state is State.DESTROYED}
+    kept = [
+        snapshot
+        for one in there
+        if (deleted[one.id] > counts_from if one.id in deleted else one.snapshot_id is not None)
+        for snapshot in deps.records.all(Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": one.id})
+    ]
+    instances = {one.id for one in there}
+    gone = [part for id, part in gone_since(deps, user_id, counts_from) if id in instances]
+    usd, stored = usage.storage(kept, vendor, since, until, deleted, gone)
+    return wire.StorageView(
+        name=name or OURS,
+        usd=usd,
+        bytes=stored,
+        vendor=vendor,
+        usd_per_gb_month=price.usd_per_gb_month,
+        minimum_days=price.minimum_days,
+        source=price.source,
     )
 
 

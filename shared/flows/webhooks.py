@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import json
 import secrets
-import socket
 import uuid
 from dataclasses import replace
 from datetime import datetime, timedelta
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -19,6 +16,7 @@ from shared import errors
 from shared.deps import Deps
 from shared.domain.event import Event
 from shared.domain.webhook import GIVE_UP_AFTER, REMEMBERED, SHOWN, TOLD, Delivery, Webhook
+from shared.flows.public_address import require_public
 from shared.flows.snapshot_orders import COPY
 from shared.store.records import Transaction
 from shared.store.shapes import EVENTS_OF_USER, WEBHOOKS_OF_USER
@@ -33,26 +31,8 @@ AT_ONCE = 20
 BACKOFF_S = 10.0
 
 
-def check_address(url: str, deps: Deps) -> None:
-    """Raises InvalidRequest unless it is https to a public host; asked when it is saved and again before each delivery."""
-    parts = urlsplit(url)
-    private_ok = deps.settings.webhook_private
-    if parts.scheme not in (("https", "http") if private_ok else ("https",)) or not parts.hostname:
-        raise errors.InvalidRequest("url: a webhook is an https address")
-    if parts.username or parts.password:
-        raise errors.InvalidRequest("url: credentials in an address end in logs; use the signature instead")
-    try:
-        found = socket.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise errors.InvalidRequest(f"url: {parts.hostname} has no address") from error
-    for row in found:
-        address = ipaddress.ip_address(str(row[4][0]).split("%")[0])
-        if not private_ok and not address.is_global:
-            raise errors.InvalidRequest(f"url: {parts.hostname} is {address}, which is not a public address")
-
-
 def create(body: wire.WebhookBody, user_id: str, deps: Deps) -> wire.NewWebhookView:
-    check_address(body.url, deps)
+    require_public("url", body.url, deps.settings.private_addresses)
     if len(deps.records.all(Webhook, WEBHOOKS_OF_USER, {"user_id": user_id})) >= MOST:
         raise errors.Conflict(f"{MOST} webhooks are the most; delete one first")
     now = deps.clock.now()
@@ -159,7 +139,7 @@ def _send(hook: Webhook, event: Event, deps: Deps) -> tuple[int | None, str | No
     headers = {"Content-Type": "application/json", "User-Agent": "dumont-cloud", "X-Dumont-Event": event.kind}
     headers["X-Dumont-Signature"] = signature(hook.secret, int(deps.clock.now().timestamp()), body)
     try:
-        check_address(hook.url, deps)
+        require_public("url", hook.url, deps.settings.private_addresses)
         answer = httpx.post(hook.url, content=body, headers=headers, timeout=5, follow_redirects=False)
     except errors.InvalidRequest as refusal:
         return None, refusal.message

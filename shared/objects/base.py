@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
@@ -13,6 +13,19 @@ class StoredObject:
     key: str
     size: int
     """Bytes."""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Where a bucket is, and what opens it."""
+
+    vendor: str
+    endpoint: str | None
+    """None: AWS's own for the region."""
+    region: str
+    name: str
+    access_key: str
+    secret_key: str = field(repr=False)
 
 
 class ObjectStore(Protocol):

@@ -30,6 +30,7 @@ from shared.domain.order import Order, Pulse
 from shared.domain.pool import Pool
 from shared.domain.prices import PriceDay
 from shared.domain.snapshot import Snapshot
+from shared.domain.storage import StorageProfile
 from shared.domain.webhook import Webhook
 from shared.store import codec
 from shared.store.base import Create, Delete, Document, Put, Replace, Shape, Store, Write
@@ -55,6 +56,7 @@ R = TypeVar(
     PriceAlert,
     MetricHour,
     KeptDay,
+    StorageProfile,
 )
 
 COLLECTION: dict[type, str] = {
@@ -75,6 +77,7 @@ COLLECTION: dict[type, str] = {
     PriceAlert: "alerts",
     MetricHour: "metrics",
     KeptDay: "kept",
+    StorageProfile: "storage",
 }
 EVENTS_KEPT = timedelta(days=90)
 TRIES = 12
@@ -126,7 +129,8 @@ class Transaction:
         | Webhook
         | PriceAlert
         | MetricHour
-        | KeptDay,
+        | KeptDay
+        | StorageProfile,
     ) -> None:
         """Write a record that was loaded here, or create one that was not."""
         collection = COLLECTION[type(record)]

@@ -61,6 +61,8 @@ class ProvisionRequest(Body):
     snapshot_every_s: float | None = Field(default=None, ge=0, le=86400)
     """While running, when something changed; None: ten minutes for interruptible machines, else never."""
     on_loss: Literal["wake", "hibernate"] = "wake"
+    storage: Name | None = None
+    """Which of your storages its snapshots go to, for good; `dumont` is the deployment's own. None: your default."""
     width: int = Field(default=5, ge=1, le=5)
     max_attempts: int = Field(default=10, ge=1, le=50)
 
@@ -202,6 +204,8 @@ class InstanceView(View):
     machine: MachineView | None
     last_host_id: str | None
     snapshot_id: str | None
+    storage: str | None
+    """The storage of yours that holds its snapshots; None: the deployment's own."""
     clocks: ClocksView
     idle_since: datetime | None
     why: str

@@ -84,6 +84,8 @@ class SavingsView(View):
 
 
 class StorageView(View):
+    name: str
+    """`dumont` is the deployment's own bucket; others are the user's."""
     usd: Decimal
     bytes: int
     vendor: str
@@ -99,6 +101,8 @@ class UsageView(View):
     wasted_usd: Decimal
     """Of it, for machines that never served: race losers and failed tries."""
     storage: StorageView
+    own_storage: list[StorageView]
+    """Buckets of the user's own, whose vendors bill the user: not in the total."""
     total_usd: Decimal
     burning_usd_per_hour: Decimal
     savings: SavingsView

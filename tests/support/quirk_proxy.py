@@ -20,8 +20,8 @@ class QuirkProxy:
         self.vendor, self.upstream = vendor, urllib.parse.urlsplit(upstream).netloc
         self.refused: Counter[str] = Counter()
         self.now = 0.0
-        self.always: Refusal | None = None
-        """Refuses everything."""
+        self.refuses: dict[str, Refusal] = {}
+        """Every request of a method, whatever the vendor."""
         self.endpoint = ""
         self._guard = threading.Lock()
         self._requests = 0
@@ -34,7 +34,7 @@ class QuirkProxy:
     def refusal(self, method: str, path: str, headers: dict[str, str]) -> Refusal | None:
         with self._guard:
             self._requests += 1
-            found = self.always or getattr(self, f"_{self.vendor}")(method, path, headers)
+            found = self.refuses.get(method) or getattr(self, f"_{self.vendor}")(method, path, headers)
             if found is not None:
                 self.refused[found[1]] += 1
             return found

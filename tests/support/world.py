@@ -22,11 +22,13 @@ from shared.domain.instance import RESTING, Instance, State
 from shared.domain.offer import Offer
 from shared.domain.order import Order
 from shared.domain.snapshot import Snapshot, seal_head
+from shared.domain.storage import StorageProfile, profile_id
 from shared.domain.user import User
 from shared.flows import agents, instances, keys, pools
 from shared.flows.advance import advance
 from shared.flows.auth import create_user
 from shared.flows.snapshot_orders import prefix_of
+from shared.flows.storage import objects_at
 from shared.objects.memory import MemoryObjects
 from shared.providers.fake import FakeProvider
 from shared.settings import Settings
@@ -80,6 +82,8 @@ class World:
         self.clock = FakeClock()
         self.store: Store = store or SqliteStore(":memory:")
         self.objects = MemoryObjects()
+        self.buckets: dict[str, MemoryObjects] = {}
+        """Users' own, by name."""
         self.provider = FakeProvider(self.clock, [an_offer(n) for n in range(1, offers + 1)])
         records = Records(self.store, self.clock)
         self.deps = Deps(
@@ -89,6 +93,7 @@ class World:
             records=records,
             providers=lambda: {self.provider.name: self.provider},
             objects=lambda: self.objects,
+            bucket=lambda place: self.buckets.setdefault(place.name, MemoryObjects()),
             agent_of=lambda attempt, secret, works: agents.agent_of(
                 self.deps.settings, self.store, records, attempt, secret, works=works
             ),
@@ -100,6 +105,29 @@ class World:
         if self._user is None:
             self._user = create_user("ann@example.com", "correct horse battery", False, self.deps)
         return self._user
+
+    def storage_id(self, name: str) -> str:
+        return profile_id(self.user.id, name)
+
+    def storage(self, name: str, user_id: str | None = None) -> StorageProfile:
+        """A bucket of a user's own, called like its profile, that was tried before."""
+        owner = user_id or self.user.id
+        id, now = profile_id(owner, name), self.clock.now()
+        profile = StorageProfile(
+            id=id,
+            user_id=owner,
+            name=name,
+            vendor="wasabi",
+            endpoint="https://127.0.0.1:1",
+            region="us-east-1",
+            bucket=name,
+            access_key="AKIA-ann",
+            sealed_secret=keys.sealed(self.deps.settings, id, b"the secret key"),
+            created_at=now,
+            tested_at=now,
+        )
+        self.deps.records.transact(lambda tx: tx.save(profile))
+        return profile
 
     def provision(self, user_id: str | None = None, **request: Any) -> Instance:
         body = ProvisionRequest.model_validate({"gpu_name": "RTX 4090", **request})
@@ -206,10 +234,11 @@ class FakeAgent:
         snapshot = deps.records.load(Snapshot, order.payload["snapshot_id"])
         uploads = agents.uploads(wire.UploadsRequest(snapshot_id=snapshot.id, count=1, manifest=True), self.me, deps)
         prefix, pack = prefix_of(snapshot.instance_id), uploads.uploads[0].key
-        self.world.objects.put(prefix + pack, b"x" * (9 if damage else 10))
+        objects = objects_at(deps, snapshot.instance_id)
+        objects.put(prefix + pack, b"x" * (9 if damage else 10))
         head = {"format": 1, "snapshot_id": snapshot.id, "packs": [[pack, 10]], "sections": []}
         manifest = seal_head(head, keys.data_key(deps, snapshot.instance_id), snapshot.manifest_key, bytes(16))
-        self.world.objects.put(prefix + snapshot.manifest_key, manifest)
+        objects.put(prefix + snapshot.manifest_key, manifest)
         body = wire.SnapshotCommit(
             snapshot_id=snapshot.id,
             order_id=order.id,

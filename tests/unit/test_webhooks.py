@@ -44,7 +44,7 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Receiver:
 
 @pytest.fixture
 def world() -> World:
-    return World(webhook_private=True)
+    return World(private_addresses=True)
 
 
 def hook(world: World, form: str = "json") -> Any:

@@ -12,6 +12,7 @@ export const addTagTypes = [
   "models",
   "market",
   "pools",
+  "storage",
   "standby",
   "failover",
   "usage",
@@ -476,6 +477,42 @@ const injectedRtkApi = api
           method: "DELETE",
         }),
         invalidatesTags: ["pools"],
+      }),
+      listStorage: build.query<ListStorageApiResponse, ListStorageApiArg>({
+        query: () => ({ url: `/settings/storage` }),
+        providesTags: ["storage"],
+      }),
+      saveStorage: build.mutation<SaveStorageApiResponse, SaveStorageApiArg>({
+        query: (queryArg) => ({
+          url: `/settings/storage/${queryArg.name}`,
+          method: "PUT",
+          body: queryArg.storageBody,
+        }),
+        invalidatesTags: ["storage"],
+      }),
+      removeStorage: build.mutation<
+        RemoveStorageApiResponse,
+        RemoveStorageApiArg
+      >({
+        query: (queryArg) => ({
+          url: `/settings/storage/${queryArg.name}`,
+          method: "DELETE",
+        }),
+        invalidatesTags: ["storage"],
+      }),
+      useStorage: build.mutation<UseStorageApiResponse, UseStorageApiArg>({
+        query: (queryArg) => ({
+          url: `/settings/storage/${queryArg.name}/default`,
+          method: "POST",
+        }),
+        invalidatesTags: ["storage"],
+      }),
+      testStorage: build.mutation<TestStorageApiResponse, TestStorageApiArg>({
+        query: (queryArg) => ({
+          url: `/settings/storage/${queryArg.name}/test`,
+          method: "POST",
+        }),
+        invalidatesTags: ["storage"],
       }),
       listAlerts: build.query<ListAlertsApiResponse, ListAlertsApiArg>({
         query: () => ({ url: `/spot/alerts` }),
@@ -1039,6 +1076,44 @@ export type DeletePoolApiResponse =
 export type DeletePoolApiArg = {
   pool: string;
 };
+export type ListStorageApiResponse =
+  /** status 200 Buckets for snapshots, and what storage costs at whom */ {
+    success: true;
+    data: StorageList;
+  };
+export type ListStorageApiArg = void;
+export type SaveStorageApiResponse =
+  /** status 200 Add a bucket of your own, or give it other keys; it is tried first */ {
+    success: true;
+    data: BucketView;
+  };
+export type SaveStorageApiArg = {
+  name: string;
+  storageBody: StorageBodyWrite;
+};
+export type RemoveStorageApiResponse =
+  /** status 200 Forget a bucket and its keys */ {
+    success: true;
+    data: Done;
+  };
+export type RemoveStorageApiArg = {
+  name: string;
+};
+export type UseStorageApiResponse =
+  /** status 200 Let new instances go to a bucket */ {
+    success: true;
+    data: Done;
+  };
+export type UseStorageApiArg = {
+  name: string;
+};
+export type TestStorageApiResponse = /** status 200 Try a bucket again */ {
+  success: true;
+  data: TriedView;
+};
+export type TestStorageApiArg = {
+  name: string;
+};
 export type ListAlertsApiResponse = /** status 200 Your price alerts */ {
   success: true;
   data: AlertList;
@@ -1361,6 +1436,7 @@ export type InstanceView = {
   machine: MachineView | null;
   last_host_id: string | null;
   snapshot_id: string | null;
+  storage: string | null;
   clocks: ClocksView;
   idle_since: string | null;
   why: string;
@@ -1421,6 +1497,7 @@ export type ProvisionRequest = {
   bid_headroom?: number;
   snapshot_every_s?: number | null;
   on_loss?: "wake" | "hibernate";
+  storage?: string | null;
   width?: number;
   max_attempts?: number;
 };
@@ -1757,6 +1834,59 @@ export type PoolBody = {
   target?: number;
   max_age_s?: number;
 };
+export type BucketView = {
+  name: string;
+  vendor: string;
+  title: string;
+  bucket: string;
+  region: string;
+  endpoint: string | null;
+  access_key: string | null;
+  usd_per_gb_month: string;
+  minimum_days: number;
+  egress: string;
+  own: boolean;
+  default: boolean;
+  instances: number;
+  tested_at: string | null;
+};
+export type VendorView = {
+  name: string;
+  title: string;
+  endpoint: string | null;
+  usd_per_gb_month: string;
+  minimum_days: number;
+  egress: string;
+  source: string;
+};
+export type StorageList = {
+  buckets: BucketView[];
+  vendors: VendorView[];
+};
+export type StorageBody = {
+  vendor: "s3" | "r2" | "b2" | "wasabi";
+  bucket: string;
+  region?: string;
+  endpoint?: string | null;
+  access_key: string;
+};
+export type StorageBodyWrite = {
+  vendor: "s3" | "r2" | "b2" | "wasabi";
+  bucket: string;
+  region?: string;
+  endpoint?: string | null;
+  access_key: string;
+  secret_key: string;
+};
+export type StepView = {
+  step: string;
+  problem: string | null;
+};
+export type TriedView = {
+  name: string;
+  good: boolean;
+  steps: StepView[];
+};
 export type AlertView = {
   id: string;
   gpu_name: string;
@@ -1863,6 +1993,7 @@ export type FailoverBody = {
   drill?: boolean;
 };
 export type StorageView = {
+  name: string;
   usd: string;
   bytes: number;
   vendor: string;
@@ -1923,6 +2054,7 @@ export type UsageView = {
   machines_usd: string;
   wasted_usd: string;
   storage: StorageView;
+  own_storage: StorageView[];
   total_usd: string;
   burning_usd_per_hour: string;
   savings: SavingsView;
@@ -2040,6 +2172,11 @@ export const {
   useListPoolsQuery,
   usePutPoolMutation,
   useDeletePoolMutation,
+  useListStorageQuery,
+  useSaveStorageMutation,
+  useRemoveStorageMutation,
+  useUseStorageMutation,
+  useTestStorageMutation,
   useListAlertsQuery,
   useCreateAlertMutation,
   useDeleteAlertMutation,
