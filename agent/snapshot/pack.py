@@ -46,19 +46,29 @@ def id_key(key: bytes) -> bytes:
 
 
 class _Zstd(threading.local):
-    """One compressor a thread: making one costs more than compressing a small file."""
+    """Two compressors a thread: making one costs more than compressing a small file.
+
+    Planes hold few values in no order. Every repetition that zstd finds in them is chance, and costs more to look for and to
+    write down than coding the values does: a table of 64 places finds hardly any, but still sees long runs.
+    """
 
     def __init__(self) -> None:
-        self.compressor = zstd.ZstdCompressor(level=1)
+        self._text = zstd.ZstdCompressor(level=1)
+        self._plane = zstd.ZstdCompressor(
+            options={zstd.CompressionParameter.compression_level: 1, zstd.CompressionParameter.hash_log: 6}
+        )
 
     def compress(self, data: Bytes) -> bytes:
-        return self.compressor.compress(data, mode=zstd.ZstdCompressor.FLUSH_FRAME)
+        return self._text.compress(data, mode=zstd.ZstdCompressor.FLUSH_FRAME)
+
+    def plane(self, data: Bytes) -> bytes:
+        return self._plane.compress(data, mode=zstd.ZstdCompressor.FLUSH_FRAME)
 
 
 _zstd = _Zstd()
 
 
-def compress(data: Bytes) -> tuple[int, Sequence[Bytes]]:
+def compress(data: bytes | bytearray) -> tuple[int, Sequence[Bytes]]:
     """Codec and payload in parts; what a few samples say cannot shrink stays as it is."""
     codec = choose(data)
     if codec in (PLANES2, PLANES4):
@@ -70,13 +80,13 @@ def compress(data: Bytes) -> tuple[int, Sequence[Bytes]]:
     return RAW, (data,)
 
 
-def choose(data: Bytes) -> int:
+def choose(data: bytes | bytearray) -> int:
     """The codec that three samples speak for."""
     size = len(data)
     if size <= 4 * SAMPLE:
         return ZSTD
     step = (size - SAMPLE) // 2 & ~3
-    sample = b"".join(bytes(data[at : at + SAMPLE]) for at in (0, step, 2 * step))
+    sample = b"".join(data[at : at + SAMPLE] for at in (0, step, 2 * step))
     best, codec = len(_zstd.compress(sample)) / len(sample), ZSTD
     if best > TEXT_LIKE:
         for planes in (PLANES2, PLANES4):
@@ -87,21 +97,18 @@ def choose(data: Bytes) -> int:
 
 
 def _share(plane: bytes | bytearray) -> float:
-    share = len(_zstd.compress(plane)) / len(plane)
+    share = len(_zstd.plane(plane)) / len(plane)
     return share if share < PAYS else 1.0
 
 
-def _planes(data: Bytes, count: int) -> list[Bytes]:
+def _planes(data: bytes | bytearray, count: int) -> list[Bytes]:
     """Each plane with the length of its compressed form, 0 when it stays raw; then what does not fill a whole item."""
     whole = len(data) // count * count
     body = data[:whole] if whole < len(data) else data
     parts: list[Bytes] = []
     for number in range(count):
-        # Of a memoryview, slices with a step are views: their bytes are wanted.
         plane = body[number::count]
-        if isinstance(plane, memoryview):
-            plane = bytes(plane)
-        small = _zstd.compress(plane) if _share(plane[: 2 * SAMPLE]) < 1.0 else plane
+        small = _zstd.plane(plane) if _share(plane[: 2 * SAMPLE]) < 1.0 else plane
         parts += (_LENGTH.pack(len(small)), small) if len(small) < len(plane) else (_LENGTH.pack(0), plane)
     parts.append(data[whole:])
     return parts

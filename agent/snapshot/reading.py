@@ -65,7 +65,7 @@ class Reader:
             return ("chunk", number, error.errno or errno.EIO, None, 0, 0)
         finally:
             os.close(descriptor)
-        data: bytearray | memoryview = room if got == len(room) else memoryview(room)[:got]
+        data = room if got == len(room) else room[:got]
         id = chunk_id(data, self._id_key)
         if not self._claim(id):
             return ("chunk", number, id, None, 0, len(data))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import random
 import stat
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from agent.snapshot.manifest import Reader
 from agent.snapshot.restore import restore
 from agent.snapshot.save import save
 from agent.snapshot.scan import excluded
+from bench.workspaces import floats
 from shared.domain.snapshot import read_head
 
 KEY = bytes(range(32))
@@ -284,6 +287,19 @@ def test_equal_chunks_are_stored_once(bench: Bench) -> None:
 
     assert saved["stored_bytes"] < 9 << 20
     assert (bench.restore() / "two").read_bytes() == block
+
+
+def test_weights_shrink_to_hardly_more_than_their_values_tell(bench: Bench) -> None:
+    """Of bf16, one byte is noise and the other takes few values in no order: entropy is all there is to gain."""
+    weights = floats(random.Random(6), 4 << 20, 2)
+    (bench.tree / "model.safetensors").write_bytes(weights)
+    half = len(weights) // 2
+    entropy = sum(count * math.log2(half / count) for count in Counter(weights[1::2]).values()) / 8
+
+    stored = bench.save()["stored_bytes"]
+
+    assert stored < half + 1.03 * entropy + 10_000
+    assert (bench.restore() / "model.safetensors").read_bytes() == weights
 
 
 def test_a_changed_file_of_the_same_size_and_time_is_noticed(bench: Bench) -> None:
