@@ -91,7 +91,7 @@ def deployed(settings: dict[str, str], port: int) -> tuple[str, str]:
     """A deployment that is ready on a machine with the server; its id and key."""
     from shared.bootstrap import build
     from shared.domain.instance import Instance, Machine, Spec, State
-    from shared.domain.models import TINY, Deployment
+    from shared.domain.models import TINY, Deployment, Replica
     from shared.domain.offer import Need
     from shared.settings import Settings
     from shared.store.records import Transaction
@@ -110,7 +110,7 @@ def deployed(settings: dict[str, str], port: int) -> tuple[str, str]:
         runtime=TINY,
         quantization="q4",
         context=1024,
-        instance_id=instance.id,
+        replicas=(Replica(instance.id, "ready", now),),
         key_hash=hashlib.sha256(secret.encode()).hexdigest(),
         created_at=now,
         entered_at=now,

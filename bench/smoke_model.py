@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -29,6 +31,8 @@ GOALS = {
     "wrong_key_refused": True,
     "too_large_refused": True,
     "woke_on_request": True,
+    "replicas": 2,
+    "answers_of_5_with_a_replica_lost": 5,
     "broken_failed_with_log": True,
     "endless_failed": True,
     "machines_left": 0,
@@ -60,7 +64,8 @@ def failed(terminal: Terminal, model: str) -> dict[str, Any]:
 def drive(cloud: Embedded, terminal: Terminal) -> dict[str, Any]:
     terminal.run("login")
     started = time.monotonic()
-    made = terminal.run("models", "deploy", MODEL, "--runtime", "tiny", "--name", "smoke", "--idle-after", "4s")
+    made = terminal.run("models", "deploy", MODEL, "--runtime", "tiny", "--name", "smoke", "--idle-after", "4s",
+                        "--replicas", "2", "--max-price", "2")  # fmt: skip
     ready_s = time.monotonic() - started
     say(f"ready after {ready_s:.1f} s: {made['endpoint']}")
     ai = openai.OpenAI(base_url=made["endpoint"], api_key=made["key"], max_retries=0)
@@ -84,8 +89,9 @@ def drive(cloud: Embedded, terminal: Terminal) -> dict[str, Any]:
     no_key = refused(lambda: stranger.chat.completions.create(**ask))
     large = terminal_error(cloud, {"model": "example/huge-2000b", "runtime": "vllm", "context": 8192})
 
-    until("it sleeps", lambda: terminal.run("show", "smoke")["state"] == "hibernated", 60)
-    say("nobody asks: it sleeps")
+    both = [one["instance_id"] for one in made["replicas"]]
+    until("both sleep", lambda: all(terminal.run("show", id)["state"] == "hibernated" for id in both), 90)
+    say("nobody asks: both replicas sleep")
     begun = time.monotonic()
     woken = ""
     while not woken and time.monotonic() - begun < 90:
@@ -96,6 +102,12 @@ def drive(cloud: Embedded, terminal: Terminal) -> dict[str, Any]:
             time.sleep(float(problem.response.headers.get("retry-after") or 1))
     woke_s = time.monotonic() - begun
     say(f"a request woke it in {woke_s:.1f} s")
+    lost = lose_one(cloud, terminal, lambda: ai.chat.completions.create(**ask))
+    kept = 0
+    for _ in range(5):
+        with suppress(openai.OpenAIError):
+            kept += bool(ai.chat.completions.create(**ask).choices)
+    say(f"the machine of {lost} is lost: {kept} of 5 requests are answered")
     shown = terminal.run("models", "show", "smoke")
 
     broken = failed(terminal, "dumont/not-a-model")
@@ -117,6 +129,8 @@ def drive(cloud: Embedded, terminal: Terminal) -> dict[str, Any]:
         "too_large_refused": "GB" in large,
         "too_large_words": large,
         "woke_on_request": bool(woken),
+        "replicas": len(both),
+        "answers_of_5_with_a_replica_lost": kept,
         "wake_request_s": round(woke_s, 3),
         "requests_counted": shown["requests"],
         "tokens_counted": shown["completion_tokens"],
@@ -126,6 +140,21 @@ def drive(cloud: Embedded, terminal: Terminal) -> dict[str, Any]:
         "machines_left": left,
         "objects_left": until("every object is gone", lambda: not cloud.objects(), 30) and 0,
     }
+
+
+def lose_one(cloud: Embedded, terminal: Terminal, chat: Callable[[], Any]) -> str:
+    """Once both replicas are awake, the host of one dies; its machine."""
+
+    def awake() -> list[dict[str, Any]]:
+        # Asked again and again: it would sleep meanwhile.
+        chat()
+        found: list[dict[str, Any]] = terminal.run("models", "show", "smoke")["replicas"]
+        return found if all(one["state"] == "ready" for one in found) else []
+
+    first = until("both replicas are ready", awake, 60)[0]
+    machine = str(terminal.run("show", first["instance_id"])["machine"]["machine_id"])
+    cloud.control("POST", f"/machines/{machine}/kill")
+    return machine
 
 
 def terminal_error(cloud: Embedded, body: dict[str, Any]) -> str:

@@ -26,6 +26,13 @@ def one_of(name: str) -> dict[str, Any]:
     raise click.ClickException(f"there is no deployment {name}; `dumont models ls` lists yours")
 
 
+def states(one: dict[str, Any]) -> str:
+    """Its state, and of several replicas how many are so."""
+    replicas = one["replicas"]
+    same = sum(replica["state"] == one["state"] for replica in replicas)
+    return one["state"] if len(replicas) < 2 else f"{one['state']} {same}/{len(replicas)}"
+
+
 @models.command("ls")
 def models_ls() -> None:
     """List your deployments."""
@@ -37,7 +44,7 @@ def models_ls() -> None:
         [
             one["name"],
             one["id"],
-            one["state"],
+            states(one),
             one["model"],
             one["runtime"],
             money(one["usd_per_hour"]) if one["usd_per_hour"] else "-",
@@ -57,7 +64,8 @@ def models_ls() -> None:
 @click.option("--context", type=int, default=8192, show_default=True, help="Tokens.")
 @click.option("--params", type=float, help="Billions of parameters, when the name does not tell.")
 @click.option("--gpu", help="GPU model; else the cheapest that holds it.")
-@click.option("--max-price", type=float, help="Dollars an hour, at most.")
+@click.option("--replicas", type=int, default=1, show_default=True, help="Servers behind the one endpoint, 1 to 8.")
+@click.option("--max-price", type=float, help="Dollars an hour, at most, of each replica.")
 @click.option(
     "--idle-after", type=Duration(), default="15m", show_default=True, help="Sleep after no request; 0 never."
 )
@@ -75,6 +83,7 @@ def models_deploy(model: str, **given: Any) -> None:
         "quantization": given["quantization"],
         "context": given["context"],
         "params_b": given["params"],
+        "replicas": given["replicas"],
         "gpu_name": given["gpu"],
         "max_usd_per_hour": given["max_price"],
         "idle_after_s": given["idle_after"],
@@ -119,8 +128,13 @@ def models_show(model: str) -> None:
             click.echo(f"{name:14}{one[name]}")
     if one["fit"]:
         click.echo(f"{'fit':14}{one['fit']['why']}")
-    for line in one["log"]:
-        click.echo(f"  | {line}")
+    if one["max_usd_per_hour"]:
+        click.echo(f"{'price cap':14}{money(one['max_usd_per_hour'])} for each replica")
+    for replica in one["replicas"]:
+        price = f", {money(replica['usd_per_hour'])}" if replica["usd_per_hour"] else ""
+        click.echo(f"{'replica':14}{replica['instance_id']} {replica['state']}{price}")
+        for line in [replica["failure"], *replica["log"]] if replica["failure"] else []:
+            click.echo(f"  | {line}")
 
 
 @models.command("chat")

@@ -4,7 +4,7 @@ import functions_framework
 from flask import Response
 
 from shared.bootstrap import deps
-from shared.flows import models
+from shared.flows import models, serving
 from shared.web import auth
 from shared.web.endpoint import Call, endpoint, routes
 from shared.wire import models as wire
@@ -33,10 +33,11 @@ def delete(call: Call) -> Done:
 
 def _serve(call: Call, path: str) -> Response:
     bearer = auth.bearer(call.request.headers)
-    upstream = models.serve(call.params["model"], path, bearer, call.request.get_data(), deps())
+    upstream = serving.serve(call.params["model"], path, bearer, call.request.get_data(), deps())
     response = Response(upstream.stream(), upstream.status, content_type=upstream.content_type)
     # Proxies that gather an answer before passing it on would make streams useless.
     response.headers["X-Accel-Buffering"] = "no"
+    response.call_on_close(upstream.close)
     return response
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from shared.errors import InvalidRequest
@@ -17,7 +18,9 @@ from shared.errors import InvalidRequest
 
 @dataclass(frozen=True)
 class Runtime:
-    """How an inference server is started. `command` words may be MODEL, CONTEXT, PORT or GPUS; nothing goes through a shell."""
+    """How an inference server is started. Words of `command` and values of `env` may be MODEL, CONTEXT, PORT or GPUS, which
+    are put in as they are; nothing goes through a shell.
+    """
 
     name: str
     image: str
@@ -31,6 +34,9 @@ class Runtime:
     many_gpus: bool = True
     pull: tuple[str, ...] = ()
     """Run once the server answers."""
+    env: tuple[tuple[str, str], ...] = ()
+    tags: tuple[tuple[str, str], ...] = ()
+    """Where the quantization is a part of the model's name, after a colon: which part. A name that has one keeps it."""
 
 
 RUNTIMES: dict[str, Runtime] = {
@@ -56,10 +62,14 @@ RUNTIMES: dict[str, Runtime] = {
             ("/app/llama-server", "-hf", "MODEL", "--host", "0.0.0.0", "--port", "PORT", "-c", "CONTEXT", "-ngl", "999"),
             "LLAMA_API_KEY",
             (("q4", ()), ("q8", ())),
+            env=(("LLAMA_CACHE", "/workspace/models"),),
+            tags=(("q4", "Q4_K_M"), ("q8", "Q8_0"), ("fp16", "F16")),
         ),
         Runtime(
             "ollama", "ollama/ollama:0.12.3", 11434, "/api/version", ("ollama", "serve"), None, (("q4", ()), ("q8", ())),
             pull=("ollama", "pull", "MODEL"),
+            env=(("OLLAMA_HOST", "0.0.0.0:11434"), ("OLLAMA_CONTEXT_LENGTH", "CONTEXT"),
+                 ("OLLAMA_MODELS", "/workspace/models"), ("OLLAMA_KEEP_ALIVE", "-1")),
         ),
     )
 }  # fmt: skip
@@ -198,9 +208,16 @@ def fit(
 
 def words_of(runtime: Runtime, model: str, context: int, gpus: int, quantization: str) -> list[str]:
     """The server's argument list."""
-    put = {"MODEL": model, "CONTEXT": str(context), "PORT": str(runtime.port), "GPUS": str(gpus)}
+    tag = dict(runtime.tags).get(quantization)
+    named = f"{model}:{tag}" if tag and ":" not in model else model
+    put = {"MODEL": named, "CONTEXT": str(context), "PORT": str(runtime.port), "GPUS": str(gpus)}
     more = dict(runtime.quantized).get(quantization, ())
     return [put.get(word, word) for word in (*runtime.command, *more)]
+
+
+def env_of(runtime: Runtime, context: int) -> dict[str, str]:
+    """What the server reads from its environment."""
+    return {name: str(context) if value == "CONTEXT" else value for name, value in runtime.env}
 
 
 def pull_words(runtime: Runtime, model: str) -> list[str]:
@@ -208,8 +225,30 @@ def pull_words(runtime: Runtime, model: str) -> list[str]:
 
 
 @dataclass(frozen=True)
+class Replica:
+    """One of the servers behind an endpoint, on a machine that is an instance like any other."""
+
+    instance_id: str
+    state: str = "deploying"
+    """deploying, ready, asleep, waking (or no longer answering) or failed."""
+    entered_at: datetime | None = None
+    failure: str | None = None
+    log: list[str] = field(default_factory=list)
+    """The server's last lines when it failed."""
+
+
+MOST_REPLICAS = 8
+
+
+def state_of(replicas: Sequence[Replica]) -> str:
+    """A deployment is as well as its best replica; only when all have failed has it."""
+    found = {one.state for one in replicas}
+    return next((state for state in ("ready", "waking", "deploying", "asleep") if state in found), "failed")
+
+
+@dataclass(frozen=True)
 class Deployment:
-    """One model behind one endpoint. Its machine is an instance like any other."""
+    """One model behind one endpoint."""
 
     id: str
     user_id: str
@@ -218,11 +257,13 @@ class Deployment:
     runtime: str
     quantization: str
     context: int
-    instance_id: str
     key_hash: str
     created_at: datetime
+    replicas: tuple[Replica, ...] = ()
+    max_usd_per_hour: Decimal | None = None
+    """Of each replica."""
     state: str = "deploying"
-    """deploying, ready, asleep, waking, failed or deleted."""
+    """That of its best replica, or deleted."""
     entered_at: datetime | None = None
     ready_at: datetime | None = None
     idle_after_s: float = 0.0
@@ -234,7 +275,21 @@ class Deployment:
     fit: dict[str, Any] = field(default_factory=dict)
     failure: str | None = None
     log: list[str] = field(default_factory=list)
-    """The server's last lines when it failed."""
+    """Why the last replica failed, once all have."""
+
+    def with_replicas(self, replicas: Sequence[Replica], now: datetime) -> Deployment:
+        """With its replicas as they are now, and what follows for the whole."""
+        before = {one.instance_id: one.state for one in self.replicas}
+        state = state_of(replicas)
+        changed = replace(
+            self, replicas=tuple(replicas), state=state, entered_at=self.entered_at if state == self.state else now
+        )
+        if any(one.state == "ready" and before.get(one.instance_id) != "ready" for one in replicas):
+            changed = replace(changed, ready_at=now, last_request_at=now)
+        if state == "failed":
+            last = max(replicas, key=lambda one: one.entered_at or self.created_at)
+            changed = replace(changed, failure=last.failure, log=last.log)
+        return changed
 
 
 LAUNCH = r"""import json, os, subprocess, sys, time, urllib.request

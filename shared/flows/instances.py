@@ -49,12 +49,16 @@ def need_of(body: wire.ProvisionRequest) -> Need:
     )
 
 
+def id_of(key: str) -> str:
+    """The instance that a provision with this key makes."""
+    return "i-" + hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
 def provision(
     body: wire.ProvisionRequest, strategy: str, wait_s: float, user_id: str, deps: Deps, key: str | None
 ) -> Instance:
     """A new instance; the same key gives the same one. Raises NoCapacity before anything is stored or spent."""
-    digest = hashlib.sha256((key or uuid.uuid4().hex).encode()).hexdigest()
-    instance_id = f"i-{digest[:16]}"
+    instance_id = id_of(key or uuid.uuid4().hex)
     if deps.records.find(Instance, instance_id) is None:
         require_budget(user_id, deps)
         place = storage.chosen(body.storage, user_id, deps)

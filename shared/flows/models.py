@@ -1,7 +1,7 @@
-"""LLM deployments: fit, deploy, look after, serve, sleep and wake on request.
+"""LLM deployments: fit, deploy, look after, put to sleep and wake. `serving.py` passes requests on.
 
-A deployment's machine is an instance of its own; whatever happens to it touches no other. It is ready only once the server
-has answered its health check and one real completion.
+Each replica's machine is an instance of its own; whatever happens to it touches no other. A replica is ready only once its
+server has answered its health check and one real completion.
 """
 
 from __future__ import annotations
@@ -9,18 +9,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import re
-import secrets
-import threading
-import time
 import uuid
-from collections.abc import Iterator
+from base64 import urlsafe_b64encode
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from decimal import Decimal
-from functools import cache, partial
-from typing import Any
+from functools import partial
 
 import httpx
 
@@ -29,20 +26,18 @@ from shared.deps import Deps
 from shared.domain import models as domain
 from shared.domain.event import Event
 from shared.domain.instance import DEFAULT_IMAGE, Action, Instance, State
-from shared.domain.models import RUNTIMES, TINY, Deployment, Fit, Runtime
+from shared.domain.models import RUNTIMES, TINY, Deployment, Fit, Replica, Runtime
 from shared.flows import instances, pools
+from shared.flows.keys import master_key
 from shared.store.records import Transaction
 from shared.store.shapes import EVENTS_OF_INSTANCE, MODELS, MODELS_OF_USER
 from shared.wire import models as wire
 from shared.wire.base import Done
-from shared.wire.instances import IdlePolicyBody, ProvisionRequest
+from shared.wire.instances import ExecRequest, IdlePolicyBody, ProvisionRequest
 
-HOLD_S = 20.0
-"""How long a request waits for a model that wakes."""
-TOUCH_S = 5.0
 LABEL = "dumont-model"
-PATHS = ("chat/completions", "completions", "embeddings", "models")
-KEY_FORM = re.compile(r"dm-([0-9a-f]{12})\.([A-Za-z0-9_-]{43})")
+ASKED_FOR = timedelta(minutes=2)
+"""A replica whose instance does not exist so long after the deployment was written down never will."""
 
 
 def runtime_of(name: str, deps: Deps) -> Runtime:
@@ -68,7 +63,7 @@ def _fit(body: wire.DeployBody, runtime: Runtime) -> tuple[str, Fit]:
 
 
 def deploy(body: wire.DeployBody, user_id: str, deps: Deps, key: str | None) -> wire.NewDeploymentView:
-    """Rent what the model needs and start its server; the same key makes it once.
+    """Rent what the model needs and start its servers; the same key makes it once.
 
     Raises InvalidRequest with the numbers when it fits nowhere, NoCapacity, BudgetReached; then nothing is rented.
     """
@@ -85,7 +80,7 @@ def deploy(body: wire.DeployBody, user_id: str, deps: Deps, key: str | None) -> 
         runtime=runtime.name,
         quantization=quantization,
         context=body.context,
-        instance_id="",
+        max_usd_per_hour=body.max_usd_per_hour,
         key_hash=hashlib.sha256(secret.encode()).hexdigest(),
         created_at=deps.clock.now(),
         entered_at=deps.clock.now(),
@@ -96,22 +91,47 @@ def deploy(body: wire.DeployBody, user_id: str, deps: Deps, key: str | None) -> 
         return _new_view(deployment, deps, None)
     known = deps.records.find(Deployment, id)
     if known is None:
-        request = _request(body, deployment, runtime, fit, deps)
-        instance = pools.provision(request, 0, user_id, deps, f"model {id}")
-        deployment = replace(deployment, instance_id=instance.id)
+        ids = [instances.id_of(_key(id, number)) for number in range(body.replicas)]
+        made = replace(deployment, replicas=tuple(Replica(one, entered_at=deps.clock.now()) for one in ids))
         with suppress(errors.Unavailable):
             # Unavailable: the same key at the same moment made it.
-            deps.records.transact(lambda tx: tx.save(deployment))
+            deps.records.transact(lambda tx: tx.save(made))
         known = deps.records.load(Deployment, id)
+    if known.state == "deploying":
+        # Written down first: a crash from here on leaves no machine that no deployment knows of.
+        _rent(body, known, _request(body, known, runtime, fit, deps), deps)
     return _new_view(known, deps, f"dm-{id}.{secret}")
+
+
+def _key(id: str, number: int) -> str:
+    return f"model {id} {number}"
+
+
+def _rent(body: wire.DeployBody, deployment: Deployment, request: ProvisionRequest, deps: Deps) -> None:
+    """An instance for each replica that has none yet. All of them or none: what was rented before a refusal is let go."""
+    many = len(deployment.replicas) > 1
+    try:
+        for number, one in enumerate(deployment.replicas):
+            if deps.records.find(Instance, one.instance_id) is None:
+                name = f"{deployment.name}-{number + 1}" if many else deployment.name
+                own = request.model_copy(update={"name": name})
+                pools.provision(own, 0, deployment.user_id, deps, _key(deployment.id, number))
+    except errors.Error:
+        _destroy(deployment.replicas, deployment.user_id, deps)
+        deps.records.transact(
+            lambda tx: tx.delete(Deployment, d.id) if (d := tx.find(Deployment, deployment.id)) else None
+        )
+        raise
+
+
+def _destroy(replicas: Sequence[Replica], actor: str, deps: Deps) -> None:
+    for one in replicas:
+        if deps.records.find(Instance, one.instance_id) is not None:
+            instances.destroy(one.instance_id, 0, actor, deps)
 
 
 def _secret(deps: Deps, id: str, purpose: str) -> str:
     """43 letters that only we can derive."""
-    from base64 import urlsafe_b64encode
-
-    from shared.flows.keys import master_key
-
     made = hmac.new(master_key(deps.settings), f"model|{purpose}|{id}".encode(), hashlib.sha256).digest()
     return urlsafe_b64encode(made).decode().rstrip("=")
 
@@ -125,6 +145,7 @@ def _request(body: wire.DeployBody, deployment: Deployment, runtime: Runtime, fi
         "MODEL_PORT": str(runtime.port),
         "MODEL_HEALTH": runtime.health,
         "MODEL_WATCH_S": "25",
+        **domain.env_of(runtime, body.context),
     }
     if runtime.key_env:
         env[runtime.key_env] = _secret(deps, deployment.id, "server")
@@ -166,11 +187,14 @@ def list_models(user_id: str, deps: Deps) -> wire.ModelList:
 
 
 def delete(id: str, user_id: str, deps: Deps) -> Done:
-    """Its instance, machine and files go with it."""
+    """Its instances, machines and files go with it."""
     deployment = _owned(id, user_id, deps)
-    if deps.records.find(Instance, deployment.instance_id) is not None:
-        instances.destroy(deployment.instance_id, 0, user_id, deps)
-    _become(deployment, "deleted", deps)
+    _destroy(deployment.replicas, user_id, deps)
+
+    def apply(tx: Transaction) -> None:
+        tx.save(replace(tx.load(Deployment, id), state="deleted", entered_at=tx.now))
+
+    deps.records.transact(apply)
     return Done()
 
 
@@ -185,91 +209,149 @@ def _owned(id: str, user_id: str, deps: Deps) -> Deployment:
 
 
 def look(deployment: Deployment, deps: Deps) -> Deployment:
-    """What has become of it, stored; called by whoever has a reason, and by a sweep."""
+    """What has become of its replicas, stored; called by whoever has a reason, and by a sweep."""
     if deployment.state in ("failed", "deleted"):
         return deployment
-    instance = deps.records.find(Instance, deployment.instance_id)
-    if instance is None or instance.state in (State.DESTROYED, State.DESTROYING, State.FAILED):
-        why = (instance.failure if instance else None) or "its instance was destroyed"
-        return _fail(deployment, why, [], deps)
-    if instance.state in (State.HIBERNATED, State.HIBERNATING):
-        return _become(deployment, "asleep", deps) if deployment.state != "asleep" else deployment
-    if instance.state is not State.RUNNING:
-        state = "deploying" if instance.state is State.PROVISIONING else "waking"
-        return _become(deployment, state, deps) if deployment.state != state else deployment
-    if deployment.state == "ready":
-        return _maybe_sleep(deployment, deps)
-    if instance.failure and instance.failure.startswith("the set-up command failed"):
-        return _fail(deployment, "the server did not start", _set_up_output(instance, deps), deps)
-    if _answers(deployment, instance, deps):
-        return _become(deployment, "ready", deps, ready_at=deps.clock.now(), last_request_at=deps.clock.now())
-    waited = deps.clock.now() - instance.entered_at
-    limit = timedelta(seconds=deps.settings.model_ready_s * deps.settings.time_scale)
-    if waited > limit:
-        why = f"the server did not answer within {limit.total_seconds():.0f} s"
-        return _fail(deployment, why, _last_lines(instance, deps), deps)
-    return deployment
+    seen = deployment.replicas
+    if len(seen) == 1:
+        looked = [_look_one(deployment, seen[0], deps)]
+    else:
+        # A server that hangs holds nobody up but itself.
+        with ThreadPoolExecutor(max(1, len(seen))) as pool:
+            looked = list(pool.map(lambda one: _look_one(deployment, one, deps), seen))
+    return _maybe_sleep(_note(deployment, looked, deps), deps)
 
 
-def _maybe_sleep(deployment: Deployment, deps: Deps) -> Deployment:
-    last = deployment.last_request_at or deployment.ready_at
-    if deployment.idle_after_s <= 0 or last is None:
+def _note(deployment: Deployment, looked: Sequence[Replica], deps: Deps) -> Deployment:
+    """Each replica as it was found to be, unless somebody has found otherwise meanwhile."""
+    found = {before.instance_id: (before, now) for before, now in zip(deployment.replicas, looked, strict=True)}
+    if all(before == now for before, now in found.values()):
         return deployment
-    if deps.clock.now() - last < timedelta(seconds=deployment.idle_after_s):
-        return deployment
-    with suppress(errors.Conflict):
-        # Conflict: its files are still coming back; the next look tries again.
-        instances.hibernate(deployment.instance_id, 0, "idle model", deps)
-        return _become(deployment, "asleep", deps)
-    return deployment
 
-
-def _base(deployment: Deployment, instance: Instance, deps: Deps) -> str | None:
-    """Where the server answers; None until the provider has told."""
-    machine = instance.machine
-    port = machine.ports.get(str(runtime_of(deployment.runtime, deps).port)) if machine else None
-    return f"http://{machine.ssh_host}:{port}" if machine and machine.ssh_host and port else None
-
-
-def _headers(deployment: Deployment, deps: Deps) -> dict[str, str]:
-    return {"Authorization": f"Bearer {_secret(deps, deployment.id, 'server')}"}
-
-
-def _answers(deployment: Deployment, instance: Instance, deps: Deps) -> bool:
-    """Healthy, and one real completion comes back."""
-    base = _base(deployment, instance, deps)
-    if base is None:
-        return False
-    runtime = runtime_of(deployment.runtime, deps)
-    probe = {"model": deployment.model, "messages": [{"role": "user", "content": "Say hi."}], "max_tokens": 4}
-    try:
-        with httpx.Client(timeout=httpx.Timeout(30, connect=3), headers=_headers(deployment, deps)) as client:
-            if client.get(base + runtime.health).status_code >= 400:
-                return False
-            answer = client.post(base + "/v1/chat/completions", json=probe)
-            return answer.status_code == 200 and bool(answer.json()["choices"])
-    except (httpx.HTTPError, ValueError, KeyError, TypeError):
-        return False
-
-
-def _become(deployment: Deployment, state: str, deps: Deps, **changes: Any) -> Deployment:
     def apply(tx: Transaction) -> Deployment:
         fresh = tx.load(Deployment, deployment.id)
         if fresh.state in ("failed", "deleted"):
             return fresh
-        moved = replace(fresh, state=state, entered_at=tx.now, **changes)
+        pairs = [(one, *found[one.instance_id]) for one in fresh.replicas]
+        moved = fresh.with_replicas([now if one == before else one for one, before, now in pairs], tx.now)
         tx.save(moved)
         return moved
 
     return deps.records.transact(apply)
 
 
-def _fail(deployment: Deployment, why: str, log: list[str], deps: Deps) -> Deployment:
-    """A deployment that failed keeps no machine."""
-    instance = deps.records.find(Instance, deployment.instance_id)
-    if instance is not None and instance.state not in (State.DESTROYED, State.DESTROYING):
-        instances.destroy(deployment.instance_id, 0, "failed model", deps)
-    return _become(deployment, "failed", deps, failure=why, log=log)
+def _turn(replica: Replica, state: str, deps: Deps, failure: str | None = None, log: Sequence[str] = ()) -> Replica:
+    if replica.state == state:
+        return replica
+    return replace(replica, state=state, entered_at=deps.clock.now(), failure=failure, log=list(log))
+
+
+def _look_one(deployment: Deployment, replica: Replica, deps: Deps) -> Replica:
+    if replica.state == "failed":
+        return replica
+    fail = partial(_fail, deployment, replica, deps)
+    instance = deps.records.find(Instance, replica.instance_id)
+    if instance is None:
+        young = deps.clock.now() - deployment.created_at < ASKED_FOR
+        return replica if young else fail("its machine was never asked for")
+    if instance.state in (State.DESTROYED, State.DESTROYING, State.FAILED):
+        return fail(instance.failure or "its instance was destroyed")
+    if instance.state in (State.HIBERNATED, State.HIBERNATING):
+        return _turn(replica, "asleep", deps)
+    if instance.state is not State.RUNNING:
+        return _turn(replica, "deploying" if instance.state is State.PROVISIONING else "waking", deps)
+    if replica.state == "ready":
+        return replica
+    if instance.failure and instance.failure.startswith("the set-up command failed"):
+        return fail("the server did not start", _set_up_output(instance, deps))
+    if _answers(deployment, instance, deps):
+        return _turn(replica, "ready", deps)
+    waited = deps.clock.now() - max(instance.entered_at, replica.entered_at or deployment.created_at)
+    limit = timedelta(seconds=deps.settings.model_ready_s * deps.settings.time_scale)
+    if waited > limit:
+        why = f"the server did not answer within {limit.total_seconds():.0f} s"
+        return fail(why, _last_lines(instance, deps))
+    return _turn(replica, "waking", deps) if replica.state == "asleep" else replica
+
+
+def _fail(deployment: Deployment, replica: Replica, deps: Deps, why: str, log: Sequence[str] = ()) -> Replica:
+    """A replica that failed keeps no machine. The others go on."""
+    _destroy([replica], "failed model", deps)
+    return _turn(replica, "failed", deps, why, log)
+
+
+def doubt(deployment: Deployment, instance_id: str, deps: Deps) -> Deployment:
+    """A ready replica could not be reached: nothing is sent there before it has answered again, or has failed."""
+    changed = [_turn(o, "waking", deps) if o.instance_id == instance_id else o for o in deployment.replicas]
+    return _note(deployment, changed, deps)
+
+
+def _maybe_sleep(deployment: Deployment, deps: Deps) -> Deployment:
+    """All replicas that are ready, once nobody has asked for long enough."""
+    last = deployment.last_request_at or deployment.ready_at
+    if deployment.state != "ready" or deployment.idle_after_s <= 0 or last is None:
+        return deployment
+    if deps.clock.now() - last < timedelta(seconds=deployment.idle_after_s):
+        return deployment
+
+    def sleep(one: Replica) -> Replica:
+        if one.state == "ready":
+            with suppress(errors.Conflict):
+                # Conflict: its files are still coming back; the next look tries again.
+                instances.hibernate(one.instance_id, 0, "idle model", deps)
+                return _turn(one, "asleep", deps)
+        return one
+
+    return _note(deployment, [sleep(one) for one in deployment.replicas], deps)
+
+
+def wake(deployment: Deployment, deps: Deps) -> Deployment:
+    """Wake every replica that sleeps. Raises what kept the first from it when none wakes or starts."""
+    refusals: list[errors.Error] = []
+
+    def rouse(one: Replica) -> Replica:
+        instance = deps.records.find(Instance, one.instance_id) if one.state == "asleep" else None
+        if instance is None or instance.state is not State.HIBERNATED:
+            return one
+        try:
+            instances.wake(instance.id, 0, deployment.user_id, deps)
+        except (errors.BudgetReached, errors.Conflict) as refusal:
+            refusals.append(refusal)
+            return one
+        return _turn(one, "waking", deps)
+
+    woken = _note(deployment, [rouse(one) for one in deployment.replicas], deps)
+    if refusals and woken.state == "asleep":
+        raise refusals[0]
+    return woken
+
+
+def address(deployment: Deployment, instance: Instance, deps: Deps) -> str | None:
+    """Where its server answers; None until the provider has told."""
+    machine = instance.machine
+    port = machine.ports.get(str(runtime_of(deployment.runtime, deps).port)) if machine else None
+    return f"http://{machine.ssh_host}:{port}" if machine and machine.ssh_host and port else None
+
+
+def server_key(deployment: Deployment, deps: Deps) -> dict[str, str]:
+    return {"Authorization": f"Bearer {_secret(deps, deployment.id, 'server')}"}
+
+
+def _answers(deployment: Deployment, instance: Instance, deps: Deps) -> bool:
+    """Healthy, and one real completion comes back."""
+    base = address(deployment, instance, deps)
+    if base is None:
+        return False
+    runtime = runtime_of(deployment.runtime, deps)
+    probe = {"model": deployment.model, "messages": [{"role": "user", "content": "Say hi."}], "max_tokens": 4}
+    try:
+        with httpx.Client(timeout=httpx.Timeout(30, connect=3), headers=server_key(deployment, deps)) as client:
+            if client.get(base + runtime.health).status_code >= 400:
+                return False
+            answer = client.post(base + "/v1/chat/completions", json=probe)
+            return answer.status_code == 200 and bool(answer.json()["choices"])
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _set_up_output(instance: Instance, deps: Deps) -> list[str]:
@@ -280,8 +362,6 @@ def _set_up_output(instance: Instance, deps: Deps) -> list[str]:
 
 def _last_lines(instance: Instance, deps: Deps) -> list[str]:
     """The server's last words, asked of the machine; nothing when it does not answer in time."""
-    from shared.wire.instances import ExecRequest
-
     with suppress(errors.Error):
         instance.require(Action.EXEC)
         body = ExecRequest(command=["tail", "-n", "20", "model-server.log"], timeout_s=10)
@@ -290,193 +370,12 @@ def _last_lines(instance: Instance, deps: Deps) -> list[str]:
     return []
 
 
-# Serving -------------------------------------------------------------------------------------------------------------
-
-
-class Upstream:
-    """One request on its way through: the server's answer as it comes, and what it used."""
-
-    def __init__(self, deployment: Deployment, response: httpx.Response, deps: Deps) -> None:
-        self.status = response.status_code
-        self.content_type = response.headers.get("content-type", "application/json")
-        self._deployment, self._response, self._deps = deployment, response, deps
-
-    def stream(self) -> Iterator[bytes]:
-        """Every piece as soon as it is there."""
-        last = b""
-        pieces = 0
-        try:
-            for piece in self._response.iter_raw():
-                pieces += piece.count(b"\ndata:") + piece.startswith(b"data:")
-                first, last = not last, (last + piece)[-65536:]
-                yield piece
-                if first and _stale(self._deployment, self._deps):
-                    # Only now: no first token waits for the store.
-                    _TALLY.add(self._deployment.id, Used(), self._deps)
-        except httpx.HTTPError:
-            # The answer has begun: all that is left is to end it, visibly unfinished.
-            yield b'\n\ndata: {"error": {"message": "the model broke off", "type": "unavailable"}}\n\n'
-        finally:
-            self._response.close()
-            _count(self._deployment, last, pieces, self._deps)
-
-
-@cache
-def _servers() -> httpx.Client:
-    """One for all requests: making one reads every certificate there is, which takes longer than all else together.
-
-    A connection that rests is closed before the servers' own limit (5 s in most), so that none is used while it goes.
-    """
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=3)
-    return httpx.Client(timeout=httpx.Timeout(300, connect=5), limits=limits)
-
-
-def authorized(id: str, bearer: str, deps: Deps) -> Deployment:
-    """The deployment that this key opens. Raises Unauthenticated."""
-    found = KEY_FORM.fullmatch(bearer)
-    deployment = deps.records.find(Deployment, id) if found and found[1] == id else None
-    given = hashlib.sha256((found[2] if found else "").encode()).hexdigest()
-    expected = deployment.key_hash if deployment else secrets.token_hex(32)
-    if not hmac.compare_digest(given, expected) or deployment is None or deployment.state == "deleted":
-        raise errors.Unauthenticated("this key opens no such model")
-    return deployment
-
-
-def serve(id: str, path: str, bearer: str, body: bytes, deps: Deps) -> Upstream:
-    """Pass a request on. One to a sleeping model wakes it and is held; then Unavailable says when to come again."""
-    if path not in PATHS:
-        raise errors.NotFound(f"models answer {domain.known_words(PATHS)}")
-    deployment = _awake(authorized(id, bearer, deps), deps)
-    _touch(deployment, deps)
-    instance = deps.records.load(Instance, deployment.instance_id)
-    base = _base(deployment, instance, deps)
-    if base is None:
-        raise errors.ModelNotReady("the model's machine has no address yet", 5)
-    client = _servers()
-    headers = {**_headers(deployment, deps), "Content-Type": "application/json"}
-    try:
-        request = client.build_request(
-            "GET" if path == "models" else "POST", f"{base}/v1/{path}", content=body, headers=headers
-        )
-        response = client.send(request, stream=True)
-    except httpx.HTTPError as error:
-        raise errors.ModelNotReady(f"the model's server does not answer: {type(error).__name__}", 5) from error
-    return Upstream(deployment, response, deps)
-
-
-def _awake(deployment: Deployment, deps: Deps) -> Deployment:
-    until = time.monotonic() + HOLD_S
-    while True:
-        deployment = look(deployment, deps) if deployment.state != "ready" else deployment
-        if deployment.state == "ready":
-            return deployment
-        if deployment.state == "failed":
-            raise errors.Conflict(f"this deployment failed: {deployment.failure}")
-        instance = deps.records.load(Instance, deployment.instance_id)
-        if instance.state is State.HIBERNATED:
-            instances.wake(instance.id, 0, deployment.user_id, deps)
-            deployment = _become(deployment, "waking", deps)
-        left = until - time.monotonic()
-        if left <= 0:
-            raise errors.ModelNotReady(f"the model is {deployment.state}; its machine is {instance.state}", 10)
-        deps.clock.sleep(min(0.3, left))
-
-
-def _touch(deployment: Deployment, deps: Deps) -> None:
-    """Note the request before its answer where the model might else be put to sleep meanwhile."""
-    now = deps.clock.now()
-    asleep_after = timedelta(seconds=deployment.idle_after_s)
-    if asleep_after and (deployment.last_request_at is None or now - deployment.last_request_at >= asleep_after / 2):
-        _TALLY.add(deployment.id, Used(), deps)
-
-
-def _stale(deployment: Deployment, deps: Deps) -> bool:
-    return deployment.last_request_at is None or deps.clock.now() - deployment.last_request_at >= timedelta(
-        seconds=TOUCH_S
-    )
-
-
-def _count(deployment: Deployment, last: bytes, pieces: int, deps: Deps) -> None:
-    """What the server says it used; for streams that do not say, a piece counts as a token."""
-    found = re.findall(rb'"usage":\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})', last)
-    used: dict[str, Any] = {}
-    if found:
-        with suppress(ValueError):
-            used = json.loads(found[-1])
-    prompt = int(used.get("prompt_tokens") or 0)
-    completion = int(used.get("completion_tokens") or (max(0, pieces - 1) if not found else 0))
-
-    _TALLY.add(deployment.id, Used(1, prompt, completion), deps)
-
-
-@dataclass(frozen=True)
-class Used:
-    requests: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-    def __add__(self, other: Used) -> Used:
-        return Used(
-            self.requests + other.requests,
-            self.prompt_tokens + other.prompt_tokens,
-            self.completion_tokens + other.completion_tokens,
-        )
-
-
-class Tally:
-    """Many requests that end together are one write: each would otherwise wait for all others to change the same record."""
-
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._waiting: dict[str, Used] = {}
-        self._writing: set[str] = set()
-
-    def add(self, id: str, used: Used, deps: Deps) -> None:
-        """Whoever finds nobody writing writes, until nothing waits; the others leave theirs and go."""
-        with self._guard:
-            self._waiting[id] = self._waiting.get(id, Used()) + used
-            if id in self._writing:
-                return
-            self._writing.add(id)
-        while True:
-            with self._guard:
-                taken = self._waiting.pop(id, None)
-                if taken is None:
-                    self._writing.discard(id)
-                    return
-            try:
-                deps.records.transact(partial(self._apply, id, taken))
-            except errors.Error:
-                # Its count is lost rather than the answer.
-                continue
-            except BaseException:
-                with self._guard:
-                    self._writing.discard(id)
-                raise
-
-    @staticmethod
-    def _apply(id: str, used: Used, tx: Transaction) -> None:
-        fresh = tx.load(Deployment, id)
-        tx.save(
-            replace(
-                fresh,
-                requests=fresh.requests + used.requests,
-                prompt_tokens=fresh.prompt_tokens + used.prompt_tokens,
-                completion_tokens=fresh.completion_tokens + used.completion_tokens,
-                last_request_at=tx.now,
-            )
-        )
-
-
-_TALLY = Tally()
-
-
 # Views ---------------------------------------------------------------------------------------------------------------
 
 
 def view(deployment: Deployment, deps: Deps) -> wire.DeploymentView:
-    instance = deps.records.find(Instance, deployment.instance_id) if deployment.instance_id else None
-    machine = instance.machine if instance else None
+    replicas = [_replica_view(one, deps) for one in deployment.replicas]
+    rates = [one.usd_per_hour for one in replicas if one.usd_per_hour is not None]
     return wire.DeploymentView(
         id=deployment.id,
         name=deployment.name,
@@ -485,7 +384,9 @@ def view(deployment: Deployment, deps: Deps) -> wire.DeploymentView:
         quantization=deployment.quantization,
         context=deployment.context,
         state=deployment.state,
-        instance_id=deployment.instance_id or None,
+        instance_id=replicas[0].instance_id if replicas else None,
+        replicas=replicas,
+        max_usd_per_hour=deployment.max_usd_per_hour,
         endpoint=f"{deps.settings.public_url.rstrip('/')}/api/v1/models/{deployment.id}/v1",
         fit=wire.FitView(**deployment.fit) if deployment.fit else None,
         created_at=deployment.created_at,
@@ -495,9 +396,20 @@ def view(deployment: Deployment, deps: Deps) -> wire.DeploymentView:
         requests=deployment.requests,
         prompt_tokens=deployment.prompt_tokens,
         completion_tokens=deployment.completion_tokens,
-        usd_per_hour=Decimal(machine.usd_per_hour) if machine else None,
+        usd_per_hour=sum(rates, Decimal(0)) if rates else None,
         failure=deployment.failure,
         log=list(deployment.log),
+    )
+
+
+def _replica_view(replica: Replica, deps: Deps) -> wire.ReplicaView:
+    instance = deps.records.find(Instance, replica.instance_id)
+    return wire.ReplicaView(
+        instance_id=replica.instance_id,
+        state=replica.state,
+        usd_per_hour=instance.machine.usd_per_hour if instance and instance.machine else None,
+        failure=replica.failure,
+        log=list(replica.log),
     )
 
 

@@ -12,7 +12,7 @@ def models(deps: Deps) -> Report:
     looked_at = changed = failed = 0
     notes: list[str] = []
     for one in all_models(deps):
-        if one.state in ("failed", "deleted", "asleep"):
+        if one.state in ("failed", "deleted"):
             continue
         looked_at += 1
         try:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
+from shared.domain.models import MOST_REPLICAS
 from shared.wire.base import Body, View
 from shared.wire.instances import Name
 
@@ -20,13 +21,16 @@ class DeployBody(Body):
     name: Name | None = None
     runtime: str = Field(default="vllm", max_length=20)
     quantization: Literal["fp16", "fp8", "q8", "awq", "gptq", "q4"] | None = None
-    """None: fp16, or q4 where the runtime serves such files."""
+    """None: fp16, or q4 where the runtime serves such files. With Ollama the model's tag decides; this says what to expect."""
     context: int = Field(default=8192, ge=256, le=1_000_000)
     params_b: float | None = Field(default=None, gt=0, le=2000)
     config: dict[str, Any] | None = None
     """The model's config.json, for an exact KV cache."""
     gpu_name: str | None = Field(default=None, min_length=1, max_length=100)
+    replicas: int = Field(default=1, ge=1, le=MOST_REPLICAS)
+    """So many servers on machines of their own behind the one endpoint; the least busy one is asked."""
     max_usd_per_hour: Decimal | None = Field(default=None, gt=0, le=1000)
+    """Of each replica."""
     idle_after_s: float = Field(default=900, ge=0, le=7 * 86400)
     """Hibernates after so long without a request and wakes on the next; 0 is never."""
     hub_token: str | None = Field(default=None, max_length=200, pattern=r"^[\x21-\x7e]+$")
@@ -45,6 +49,15 @@ class FitView(View):
     why: str
 
 
+class ReplicaView(View):
+    instance_id: str
+    state: str
+    usd_per_hour: Decimal | None
+    """None while it has no machine."""
+    failure: str | None
+    log: list[str]
+
+
 class DeploymentView(View):
     id: str
     name: str
@@ -53,7 +66,12 @@ class DeploymentView(View):
     quantization: str
     context: int
     state: str
+    """That of its best replica."""
     instance_id: str | None
+    """Of the first replica."""
+    replicas: list[ReplicaView]
+    max_usd_per_hour: Decimal | None
+    """Of each replica."""
     endpoint: str
     """The base URL for OpenAI's clients."""
     fit: FitView | None
@@ -65,7 +83,9 @@ class DeploymentView(View):
     prompt_tokens: int
     completion_tokens: int
     usd_per_hour: Decimal | None
+    """Of all machines it has now."""
     failure: str | None
+    """Why the last replica failed, once all have."""
     log: list[str]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from shared import errors
 from shared.domain.models import Deployment
-from shared.flows.models import Tally, Used
+from shared.flows.serving import Tally, Used
 from shared.store.counting import CountingStore
 from shared.store.records import Records
 from shared.store.sqlite import SqliteStore

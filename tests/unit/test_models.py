@@ -15,7 +15,7 @@ from shared import errors
 from shared.domain import models as domain
 from shared.domain.instance import Instance, State
 from shared.domain.models import RUNTIMES, Deployment
-from shared.flows import models
+from shared.flows import models, serving
 from shared.flows.auth import access_token, create_user
 from shared.wire.models import DeployBody
 from tests.support.http import client, error_of
@@ -112,8 +112,17 @@ def test_every_runtimes_command_carries_the_model_as_one_word(runtime: str) -> N
     one = RUNTIMES[runtime]
     hostile = "org/m'odel\"; touch /tmp/x #"
     words = [*domain.words_of(one, hostile, 4096, 2, "fp16"), *domain.pull_words(one, hostile)]
-    assert hostile in words
-    assert not {"MODEL", "CONTEXT", "PORT", "GPUS"} & set(words)
+    assert [word for word in words if word.startswith(hostile)] and not any(
+        "org" in w for w in words if hostile not in w
+    )
+    assert not {"MODEL", "CONTEXT", "PORT", "GPUS"} & {*words, *domain.env_of(one, 4096).values()}
+    assert "4096" in {*words, *domain.env_of(one, 4096).values()}, "the context reaches the server"
+
+
+def test_llama_cpp_takes_the_file_of_the_quantization_unless_the_name_says_which() -> None:
+    runtime = RUNTIMES["llama_cpp"]
+    assert "org/m-GGUF:Q8_0" in domain.words_of(runtime, "org/m-GGUF", 4096, 1, "q8")
+    assert "org/m-GGUF:Q5_K_S" in domain.words_of(runtime, "org/m-GGUF:Q5_K_S", 4096, 1, "q4")
 
 
 def test_the_launcher_starts_exactly_the_words_it_is_given(tmp_path: Path) -> None:
@@ -137,12 +146,12 @@ def test_the_launcher_starts_exactly_the_words_it_is_given(tmp_path: Path) -> No
 
 def test_a_key_opens_its_own_deployment_and_no_other(world: World) -> None:
     key, deployment = deploy(world)
-    assert models.authorized(deployment.id, key, world.deps).id == deployment.id
+    assert serving.authorized(deployment.id, key, world.deps).id == deployment.id
     for wrong in ("", "dm-000000000000." + "a" * 43, key[:-1] + ("a" if key[-1] != "a" else "b")):
         with pytest.raises(errors.Unauthenticated):
-            models.authorized(deployment.id, wrong, world.deps)
+            serving.authorized(deployment.id, wrong, world.deps)
     with pytest.raises(errors.Unauthenticated):
-        models.authorized("000000000000", key, world.deps)
+        serving.authorized("000000000000", key, world.deps)
 
 
 def test_the_same_idempotency_key_makes_one_deployment_and_shows_the_same_key(world: World) -> None:
@@ -165,11 +174,11 @@ def test_a_deployment_whose_race_fails_is_failed_and_keeps_no_machine(world: Wor
     world.provider.stock.clear()
     for made in list(world.provider.made):
         world.provider.made.pop(made)
-    world.settle(deployment.instance_id, lambda i: i.state is State.FAILED)
+    world.settle(deployment.replicas[0].instance_id, lambda i: i.state is State.FAILED)
 
     shown = models.show(deployment.id, world.user.id, world.deps)
     assert shown.state == "failed" and shown.failure
-    world.settle(deployment.instance_id, lambda i: i.state is State.DESTROYED)
+    world.settle(deployment.replicas[0].instance_id, lambda i: i.state is State.DESTROYED)
     assert world.provider.made == {}
 
 
@@ -177,34 +186,34 @@ def test_a_request_wakes_a_sleeping_model_and_says_when_to_come_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key, deployment = deploy(world)
-    world.settle(deployment.instance_id, lambda i: bool(world.created(i.id)))
-    agent = world.agent(world.created(deployment.instance_id)[0])
+    world.settle(deployment.replicas[0].instance_id, lambda i: bool(world.created(i.id)))
+    agent = world.agent(world.created(deployment.replicas[0].instance_id)[0])
     agent.register()
     agent.finish("setup", exit_code=0)
-    world.settle(deployment.instance_id)
+    world.settle(deployment.replicas[0].instance_id)
     from shared.flows import instances
 
-    instances.hibernate(deployment.instance_id, 0, world.user.id, world.deps)
+    instances.hibernate(deployment.replicas[0].instance_id, 0, world.user.id, world.deps)
     agent.take_snapshot()
-    world.settle(deployment.instance_id)
-    monkeypatch.setattr(models, "HOLD_S", 0.0)
+    world.settle(deployment.replicas[0].instance_id)
+    monkeypatch.setattr(serving, "HOLD_S", 0.0)
 
     with pytest.raises(errors.ModelNotReady) as caught:
-        models.serve(deployment.id, "chat/completions", key, b"{}", world.deps)
+        serving.serve(deployment.id, "chat/completions", key, b"{}", world.deps)
     assert caught.value.retry_after_s > 0
-    assert world.deps.records.load(Instance, deployment.instance_id).state is State.WAKING
+    assert world.deps.records.load(Instance, deployment.replicas[0].instance_id).state is State.WAKING
     with pytest.raises(errors.NotFound):
-        models.serve(deployment.id, "admin", key, b"{}", world.deps)
+        serving.serve(deployment.id, "admin", key, b"{}", world.deps)
 
 
 def test_deleting_a_deployment_ends_its_instance(world: World) -> None:
     key, deployment = deploy(world)
     models.delete(deployment.id, world.user.id, world.deps)
-    world.settle(deployment.instance_id)
-    assert world.instance(deployment.instance_id).state is State.DESTROYED
+    world.settle(deployment.replicas[0].instance_id)
+    assert world.instance(deployment.replicas[0].instance_id).state is State.DESTROYED
     assert world.provider.made == {}
     with pytest.raises(errors.Unauthenticated):
-        models.authorized(deployment.id, key, world.deps)
+        serving.authorized(deployment.id, key, world.deps)
 
 
 @pytest.mark.parametrize(

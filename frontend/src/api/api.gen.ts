@@ -1689,6 +1689,13 @@ export type BlockBody = {
   allow?: boolean;
   why?: string;
 };
+export type ReplicaView = {
+  instance_id: string;
+  state: string;
+  usd_per_hour: string | null;
+  failure: string | null;
+  log: string[];
+};
 export type FitView = {
   params_b: number;
   weights_gb: number;
@@ -1708,6 +1715,8 @@ export type DeploymentView = {
   context: number;
   state: string;
   instance_id: string | null;
+  replicas: ReplicaView[];
+  max_usd_per_hour: string | null;
   endpoint: string;
   fit: FitView | null;
   created_at: string;
@@ -1739,6 +1748,8 @@ export type NewDeploymentView = {
   context: number;
   state: string;
   instance_id: string | null;
+  replicas: ReplicaView[];
+  max_usd_per_hour: string | null;
   endpoint: string;
   fit: FitView | null;
   created_at: string;
@@ -1764,6 +1775,7 @@ export type DeployBody = {
     [key: string]: any;
   } | null;
   gpu_name?: string | null;
+  replicas?: number;
   max_usd_per_hour?: number | string | null;
   idle_after_s?: number;
   hub_token?: string | null;
