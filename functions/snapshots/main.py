@@ -17,6 +17,7 @@ from shared.wire.instances import (
     SnapshotList,
     SnapshotPatch,
     SnapshotView,
+    VerifyQuery,
     VerifyView,
     WaitQuery,
 )
@@ -54,10 +55,10 @@ def restore(call: Call) -> InstanceView:
     return full_view(deps(), snapshots.restore(instance.id, call.params["snapshot"], call.user.id, deps()))
 
 
-@endpoint("POST", "/instances/{instance}/snapshots/{snapshot}/verify", caller="user", query=WaitQuery)
+@endpoint("POST", "/instances/{instance}/snapshots/{snapshot}/verify", caller="user", query=VerifyQuery)
 def verify(call: Call) -> VerifyView:
     instance = owned(deps(), call.params["instance"], call.user.id)
-    return snapshots.verify(instance, call.params["snapshot"], call.query.wait, deps())
+    return snapshots.verify(instance, call.params["snapshot"], call.query.wait, deps(), go_on=call.query.go_on)
 
 
 @endpoint("POST", "/instances/{instance}/snapshots/{snapshot}/addresses", caller="user", body=AddressesBody)

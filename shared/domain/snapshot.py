@@ -56,6 +56,8 @@ class Snapshot:
     """Stays whatever the rules of retention say."""
     check_at: datetime | None = None
     """When samples of it are read next."""
+    reading: int | None = None
+    """How many frames of a check of everything were read so far; None: no such check is under way."""
     damaged_packs: tuple[str, ...] = ()
     """The objects that nothing may be built upon."""
 

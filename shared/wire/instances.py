@@ -284,8 +284,16 @@ class SnapshotView(View):
     """What is wrong with one that failed or is damaged."""
 
 
+class VerifyQuery(WaitQuery):
+    go_on: bool = False
+    """A check that ended since the last call is told of, not begun anew."""
+
+
 class VerifyView(View):
-    """What a check found: every object's size and the whole manifest, and as many frames as there was time to read."""
+    """What a check has found so far: every object's size, the whole manifest, and frames in their order until the time was over.
+
+    Asking again goes on from there, and a sweep goes on by itself every few minutes; its end is an event.
+    """
 
     snapshot_id: str
     state: str
@@ -293,6 +301,9 @@ class VerifyView(View):
     objects: int
     frames: int
     frames_read: int
+    """In all, by every call of this check."""
+    whole: bool
+    """Everything was read and is good."""
 
 
 class AddressesBody(Body):
