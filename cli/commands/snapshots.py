@@ -1,4 +1,4 @@
-"""snapshots ls, take, restore, verify, diff, pull, pin, unpin, rm, keep, key."""
+"""snapshots ls, take, restore, clone, verify, diff, pull, pin, unpin, rm, keep, key."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 
 import click
 
+from cli.commands.provision import told
 from cli.context import as_json, client, find
 from cli.render import Duration, Progress, out, since, size, table
 
@@ -61,6 +62,43 @@ def restore(instance: str, snapshot: str, yes: bool) -> None:
     answer = api.post(f"/instances/{found['id']}/snapshots/{snapshot}/restore")
     how = "is being restored" if answer["restoring"] else "comes back with the next wake"
     out(answer) if as_json() else click.echo(f"{snapshot} {how}")
+
+
+@snapshots.command("clone")
+@click.argument("instance")
+@click.argument("snapshot")
+@click.option("--name")
+@click.option("--gpu", help="Another GPU model than the original's.")
+@click.option("--count", type=int, help="GPUs.")
+@click.option("--disk", type=float, help="GiB.")
+@click.option("--max-price", type=float, help="Dollars an hour, at most.")
+@click.option("--storage", help="Where its own snapshots go; default: where the original's are.")
+@click.option("--wait/--no-wait", default=True, show_default=True)
+@click.option("--timeout", type=Duration(), default="15m", show_default=True)
+def clone(
+    instance: str,
+    snapshot: str,
+    name: str | None,
+    gpu: str | None,
+    count: int | None,
+    disk: float | None,
+    max_price: float | None,
+    storage: str | None,
+    wait: bool,
+    timeout: float,
+) -> None:
+    """Rent a new instance that begins with a snapshot's files; the original goes on, or sleeps on."""
+    api = client()
+    body = {
+        "name": name,
+        "gpu_name": gpu,
+        "gpu_count": count,
+        "disk_gib": disk,
+        "max_usd_per_hour": max_price,
+        "storage": storage,
+    }
+    path = f"/instances/{find(api, instance)['id']}/snapshots/{snapshot}/clone"
+    told(api, api.post(path, body, key=True, wait=1 if wait else 0), wait, timeout)
 
 
 @snapshots.command("verify")

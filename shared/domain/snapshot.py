@@ -52,6 +52,8 @@ class Snapshot:
     unreadable: tuple[str, ...] = ()
     verified_at: datetime | None = None
     problem: str | None = None
+    cloned_at: datetime | None = None
+    """When it was last cloned: whoever gives it up meanwhile meets that write."""
     pinned: bool = False
     """Stays whatever the rules of retention say."""
     check_at: datetime | None = None

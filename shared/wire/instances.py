@@ -118,6 +118,22 @@ class Patch(Body):
     hot: list[Pattern] | None = Field(default=None, max_length=200)
 
 
+class CloneBody(Body):
+    """A new instance like the snapshot's own, but for what is named here."""
+
+    name: Name | None = None
+    """None: the original's with -clone behind it."""
+    gpu_name: str | None = Field(default=None, min_length=1, max_length=100)
+    gpu_count: int | None = Field(default=None, ge=1, le=16)
+    disk_gib: float | None = Field(default=None, ge=8, le=16_000)
+    max_usd_per_hour: Decimal | None = Field(default=None, gt=0, le=1000)
+    storage: Name | None = None
+    """Where its own snapshots go; None: where the original's are."""
+
+    def need(self) -> dict[str, Any]:
+        return self.model_dump(exclude={"name", "storage"})
+
+
 class SnapshotPatch(Body):
     pinned: bool
     """A pinned snapshot stays whatever the rules say."""
