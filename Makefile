@@ -13,11 +13,12 @@ SOURCES := $(shell find frontend/src frontend/public frontend/index.html fronten
 
 setup: .venv/.ready
 
-.venv/.ready: requirements.txt requirements-dev.txt
+.venv/.ready: requirements.lock requirements-dev.txt
 	@command -v python3 >/dev/null || { echo "python3 (3.11 or newer) is needed: apt-get install python3 python3-venv"; exit 1; }
 	@test -x $(PY) || python3 -m venv .venv || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -q && apt-get install -y -q python3-venv && python3 -m venv .venv; \
 	  else echo "python3-venv is missing; install it with your package manager"; exit 1; fi; }
+	$(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
 	$(PY) -m pip install -q --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 

@@ -19,6 +19,7 @@ CHECKS: dict[str, list[str]] = {
     "format": [str(BIN / "ruff"), "format", "--check", "-q", "."],
     "mypy": [str(BIN / "mypy"), *CODE],
     "imports": [str(BIN / "lint-imports")],
+    "lock": [sys.executable, "-m", "infra.lock", "--check"],
     "openapi": [sys.executable, "-m", "infra.openapi", "--check"],
     "indexes": [sys.executable, "-m", "infra.indexes", "--check"],
     "lifecycle": [sys.executable, "-m", "infra.lifecycle", "--check"],

@@ -25,7 +25,7 @@ from shared import errors
 from shared.bootstrap import build
 from shared.deps import Deps
 from shared.flows import restored
-from shared.settings import Settings
+from shared.settings import load
 from shared.store import codec
 from shared.store.base import Create, Data, Put, Shape, Store
 
@@ -181,8 +181,7 @@ def strays(deps: Deps) -> list[dict[str, Any]]:
 
 def dependencies(store: str | None) -> Deps:
     # `local` here only says that this process needs none of the functions' credentials for callers.
-    settings = Settings(env="local")
-    return build(settings.model_copy(update={"store": store}) if store else settings)
+    return build(load(env="local", **({"store": store} if store else {})))
 
 
 def main() -> None:

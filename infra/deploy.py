@@ -339,11 +339,11 @@ class Deployment:
             # Only the scheduler may call those; Cloud Run's own start-up probe has seen them listen.
             return
         try:
-            with urllib.request.urlopen(f"{address}/health", timeout=60) as answer:
+            with urllib.request.urlopen(f"{address}/ready", timeout=60) as answer:
                 answer.read()
         except (urllib.error.URLError, OSError) as error:
             raise Failed(
-                f"{name} does not answer at {address}/health ({error}); the old revision keeps the traffic"
+                f"{name} does not answer at {address}/ready ({error}); the old revision keeps the traffic"
             ) from error
 
     def jobs(self) -> list[str]:

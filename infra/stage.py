@@ -1,4 +1,4 @@
-"""Lay a function out as it is deployed: its `main.py`, `shared/` beside it, only the requirements the manifest names.
+"""Lay a function out as it is deployed: its `main.py`, `shared/` beside it, and of the lock only what the manifest names.
 
     python -m infra.stage NAME... | --all [--out build/stage] [--no-bundle]
 
@@ -11,21 +11,15 @@ from __future__ import annotations
 import argparse
 import compileall
 import py_compile
-import re
 import shutil
 import sys
 from pathlib import Path
 
-from infra import agent_bundle, manifest
+from infra import agent_bundle, lock, manifest
 from infra.manifest import ROOT, Function
 
-REQUIREMENTS = ROOT / "requirements.txt"
-
-
-def pins() -> dict[str, str]:
-    """Package -> its pinned line in requirements.txt."""
-    lines = [line.split("#")[0].strip() for line in REQUIREMENTS.read_text().splitlines()]
-    return {re.split(r"[=\[<>~!]", line)[0]: line for line in lines if line}
+IGNORED = ".git\n"
+"""`.gcloudignore`: without one gcloud leaves out what git ignores, and with it our compiled modules."""
 
 
 def stage(function: Function, out: Path, bundle: Path | None = None) -> Path:
@@ -36,8 +30,9 @@ def stage(function: Function, out: Path, bundle: Path | None = None) -> Path:
     target.mkdir(parents=True)
     shutil.copy(ROOT / "functions" / function.name / "main.py", target / "main.py")
     shutil.copytree(ROOT / "shared", target / "shared", ignore=shutil.ignore_patterns("__pycache__", "fake.py"))
-    known = pins()
-    (target / "requirements.txt").write_text("".join(f"{known[name]}\n" for name in function.requires))
+    # With a hash on any line pip wants one on every line, and installs nothing else.
+    (target / "requirements.txt").write_text("".join(one.text for one in lock.closure(function.requires)))
+    (target / ".gcloudignore").write_text(IGNORED)
     if bundle is not None and function.name == "agent":
         shutil.copy(bundle, target / "agent.pyz")
     compileall.compile_dir(target, quiet=1, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)

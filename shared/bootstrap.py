@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from functools import cache, lru_cache
 
 from shared import errors
 from shared.clock import SystemClock
 from shared.deps import Deps
-from shared.flows.agents import agent_of
+from shared.domain.attempt import Attempt
 from shared.objects.base import Bucket, ObjectStore
 from shared.providers.base import Provider
 from shared.settings import Settings, load
@@ -34,6 +35,11 @@ def build(settings: Settings) -> Deps:
     def objects() -> ObjectStore:
         return _objects(settings)
 
+    def agent_of(attempt_id: str, secret: str, works: bool) -> Attempt:
+        from shared.flows import agents
+
+        return agents.agent_of(settings, store, records, attempt_id, secret, works=works)
+
     return Deps(
         settings=settings,
         clock=clock,
@@ -42,7 +48,7 @@ def build(settings: Settings) -> Deps:
         providers=providers,
         objects=objects,
         bucket=_bucket,
-        agent_of=lambda attempt_id, secret, works: agent_of(settings, store, records, attempt_id, secret, works=works),
+        agent_of=agent_of,
     )
 
 
@@ -53,8 +59,13 @@ def _store(settings: Settings) -> Store:
 
         return SqliteStore(rest)
     if kind == "firestore":
-        from shared.store.firestore import connect
-
+        # Its client is 400 modules: a tenth of their import is the collector looking for garbage that is not there.
+        gc.disable()
+        try:
+            from shared.store.firestore import connect
+        finally:
+            gc.enable()
+            gc.freeze()
         project, _, database = rest.partition("/")
         return connect(project, database or "(default)")
     raise errors.InvalidRequest(f"DUMONT_STORE is {settings.store!r}; use sqlite:PATH or firestore:PROJECT")

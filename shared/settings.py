@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import os
+from typing import Any, Literal
 
-from pydantic import SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, SecretStr, model_validator
 
 
-class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="DUMONT_", extra="ignore")
+class Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     tiny_model_path: str = ""
     """The local cloud's own inference server; empty: that runtime does not exist."""
@@ -99,5 +99,7 @@ class Settings(BaseSettings):
         return self
 
 
-def load() -> Settings:
-    return Settings()
+def load(**given: Any) -> Settings:
+    """From the environment; `given` goes first. Other DUMONT_ names are other programs'."""
+    named = {name: os.environ.get(f"DUMONT_{name.upper()}") for name in Settings.model_fields}
+    return Settings.model_validate({**{name: value for name, value in named.items() if value is not None}, **given})

@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from cli.client import Client
 from cli.context import as_json, client, wait_until
 from cli.render import Duration, clocks, lanes, money, out
 
@@ -101,17 +100,12 @@ def provision(**given: Any) -> None:
         body["workspace"] = list(given["workspace"])
     api = client()
     instance = api.post("/instances/provision", body, key=True, wait=0 if not given["wait"] else 1)
-    told(api, instance, given["wait"], given["timeout"])
-
-
-def told(api: Client, instance: dict[str, Any], wait: bool, timeout: float) -> None:
-    """What became of a new instance. Exit 6 when it failed."""
-    if wait:
+    if given["wait"]:
         instance = wait_until(
             api,
             instance,
             lambda i: bool(i["resting"]),
-            timeout,
+            given["timeout"],
             lambda i: [f"{i['name']} is {i['state']}", *lanes(i)],
         )
     if as_json():
@@ -119,12 +113,12 @@ def told(api: Client, instance: dict[str, Any], wait: bool, timeout: float) -> N
     else:
         for line in lanes(instance):
             click.echo(line)
-        click.echo(said(instance))
+        click.echo(_words(instance))
     if instance["state"] == "failed":
         raise click.exceptions.Exit(6)
 
 
-def said(instance: dict[str, Any]) -> str:
+def _words(instance: dict[str, Any]) -> str:
     machine = instance["machine"]
     if instance["state"] == "running" and machine:
         ready = clocks(instance)["usable_s"]

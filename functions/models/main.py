@@ -4,7 +4,7 @@ import functions_framework
 from flask import Response
 
 from shared.bootstrap import deps
-from shared.flows import models, serving
+from shared.flows import models
 from shared.web import auth
 from shared.web.endpoint import Call, endpoint, routes
 from shared.wire import models as wire
@@ -33,6 +33,9 @@ def delete(call: Call) -> Done:
 
 def _serve(call: Call, path: str) -> Response:
     bearer = auth.bearer(call.request.headers)
+    # Here: its HTTP client would be a quarter of every cold start.
+    from shared.flows import serving
+
     upstream = serving.serve(call.params["model"], path, bearer, call.request.get_data(), deps())
     response = Response(upstream.stream(), upstream.status, content_type=upstream.content_type)
     # Proxies that gather an answer before passing it on would make streams useless.

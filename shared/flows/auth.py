@@ -22,7 +22,6 @@ from shared.clock import Clock
 from shared.deps import Deps
 from shared.domain.instance import Instance, State
 from shared.domain.user import Key, Session, User
-from shared.flows.agents import new_order
 from shared.settings import Settings
 from shared.store import codec
 from shared.store.base import Create, Delete, Put, Replace
@@ -420,6 +419,9 @@ def set_ssh_keys(body: SshKeysBody, user: User, deps: Deps) -> SshKeysView:
 
 
 def _order_keys(tx: Transaction, instance_id: str, ssh_keys: list[str]) -> None:
+    # Here, as every function checks its callers and few give orders: a third of what starting one would import.
+    from shared.flows.agents import new_order
+
     instance = tx.load(Instance, instance_id)
     if instance.attempt_id is not None:
         for attempt_id in {instance.attempt_id, instance.standby_attempt_id} - {None}:

@@ -19,8 +19,6 @@ from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 
-import httpx
-
 from shared import errors
 from shared.deps import Deps
 from shared.domain import models as domain
@@ -339,6 +337,9 @@ def server_key(deployment: Deployment, deps: Deps) -> dict[str, str]:
 
 def _answers(deployment: Deployment, instance: Instance, deps: Deps) -> bool:
     """Healthy, and one real completion comes back."""
+    # Here: cleanup looks at deployments too, and mostly there are none.
+    import httpx
+
     base = address(deployment, instance, deps)
     if base is None:
         return False

@@ -10,8 +10,6 @@ import uuid
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-import httpx
-
 from shared import errors
 from shared.deps import Deps
 from shared.domain.event import Event
@@ -138,6 +136,8 @@ def _send(hook: Webhook, event: Event, deps: Deps) -> tuple[int | None, str | No
         ).encode()
     headers = {"Content-Type": "application/json", "User-Agent": "dumont-cloud", "X-Dumont-Event": event.kind}
     headers["X-Dumont-Signature"] = signature(hook.secret, int(deps.clock.now().timestamp()), body)
+    import httpx
+
     try:
         require_public("url", hook.url, deps.settings.private_addresses)
         answer = httpx.post(hook.url, content=body, headers=headers, timeout=5, follow_redirects=False)

@@ -8,7 +8,6 @@ from typing import Any
 from shared import errors
 from shared.deps import Deps
 from shared.domain.user import User
-from shared.flows import auth as flow
 from shared.settings import Settings
 
 CLAIMS = ["exp", "iat", "aud", "iss", "sub"]
@@ -24,6 +23,8 @@ def bearer(headers: Any) -> str:
 
 def user_of(token: str, deps: Deps) -> User:
     """Raises Unauthenticated."""
+    from shared.flows import auth as flow
+
     if token.startswith("dk_"):
         return flow.user_of_key(token, deps)
     return flow.user_of_access_token(token, deps)

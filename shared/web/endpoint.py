@@ -5,6 +5,7 @@ A function's `main.py` declares its endpoints and joins them with `routes`, whic
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import re
@@ -113,6 +114,8 @@ def routes(*endpoints: Endpoint, deps: Callable[[], Deps]) -> Callable[[Request]
         if request.path == "/health":
             # Whether this revision answers at all, asked before it takes traffic; paths that end in z are Google's own.
             return Response("ok", mimetype="text/plain", headers=HEADERS)
+        if request.path == "/ready":
+            return _ready(deps)
         started = time.perf_counter()
         request_id = f"r-{uuid.uuid4().hex[:16]}"
         trace = trace_of(request.headers)
@@ -149,7 +152,21 @@ def routes(*endpoints: Endpoint, deps: Callable[[], Deps]) -> Callable[[Request]
         return response
 
     main.endpoints = endpoints  # type: ignore[attr-defined]
+    # Whatever was imported stays: never looked at again, its pages stay shared with the server's other process.
+    gc.freeze()
     return main
+
+
+def _ready(deps: Callable[[], Deps]) -> Response:
+    """Whether this revision has its settings and reaches its database: a read that finds nothing, and tells nothing."""
+    try:
+        deps().store.get("users", "-")
+    except Exception as error:
+        log("ERROR", f"not ready: {type(error).__name__}: {error}")
+        return Response(
+            "not ready; the log says why", 503, mimetype="text/plain", headers={"Cache-Control": "no-store"}
+        )
+    return Response("ready", mimetype="text/plain", headers={"Cache-Control": "no-store"})
 
 
 def _dispatch(

@@ -1,4 +1,7 @@
-"""What every wire model shares: unknown fields are refused in requests, times are UTC ISO-8601."""
+"""What every wire model shares: unknown fields are refused in requests, times are UTC ISO-8601.
+
+Validators are built at a model's first use: a function that starts pays only for the models that its first request needs.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,19 @@ from pydantic import BaseModel, ConfigDict
 class Body(BaseModel):
     """Something a client sends."""
 
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=False, frozen=True)
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=False, frozen=True, defer_build=True)
 
 
 class View(BaseModel):
     """Something we answer."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
 
 class Query(BaseModel):
     """Parameters in the address."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class PageQuery(Query):

@@ -9,54 +9,62 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from infra import manifest
-from infra.stage import pins, stage
+from infra import lock, manifest
+from infra.lock import pins
+from infra.stage import stage
 
 BOOT = r"""
-import importlib.abc, json, sys
-
-class Only(importlib.abc.MetaPathFinder):
-    '''Refuses what the function does not require.'''
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in REFUSED or name in REFUSED:
-            raise ModuleNotFoundError(f"{name} is not among this function's requirements")
-        return None
-
-REFUSED = set(json.loads(sys.argv[1]))
-sys.meta_path.insert(0, Only())
+import json, sys
 from functions_framework import create_app
 client = create_app("main", "main.py").test_client()
 answers = []
-for method, path in json.loads(sys.argv[2]):
+for method, path in json.loads(sys.argv[1]):
     answer = client.open(path, method=method, json={})
     answers.append([answer.status_code, answer.get_json(silent=True)])
-print(json.dumps({"answers": answers, "modules": sorted(m for m in sys.modules if "." not in m)}))
+print(json.dumps({"answers": answers, "modules": sorted(sys.modules)}))
 """
+HEAVY = {"boto3", "botocore", "httpx", "google.cloud.compute_v1", "google.cloud.scheduler_v1", "argon2"}
+"""Nothing of these is imported before a request needs it: a cold start would pay for it."""
 
-IMPORTS = {
-    "argon2-cffi": {"argon2"},
-    "boto3": {"boto3", "botocore"},
-    "google-cloud-compute": {"google.cloud.compute_v1"},
-    "google-cloud-firestore": {"google.cloud.firestore"},
-    "google-cloud-scheduler": {"google.cloud.scheduler_v1"},
-    "httpx": {"httpx"},
-}
-"""What a requirement brings. httpx and others may come along with another requirement only if that one needs them."""
-NEVER = {"pytest", "aiohttp", "agent", "cli", "local", "infra", "tests", "functions"}
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+    """The interpreter of a clean virtual environment that holds what a requirements file locks, and nothing else.
+
+    Its packages are links to the installed ones, each at its locked version: what pip would put there with --require-hashes
+    (`make bench NAME=coldstart` does that).
+    """
+    made: dict[str, Path] = {}
+
+    def of(requirements: Path) -> Path:
+        text = requirements.read_text()
+        if text not in made:
+            folder = tmp_path_factory.mktemp("env")
+            subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+            (packages,) = folder.glob("lib/python*/site-packages")
+            for name, version in re.findall(r"^([a-z0-9-]+)==([\w.]+)", text, re.M):
+                found = importlib.metadata.distribution(name)
+                assert found.version == version, f"{name} {found.version} is installed, {version} is locked: make setup"
+                for file in found.files or ():
+                    if ".." not in file.parts:
+                        link = packages / file
+                        link.parent.mkdir(parents=True, exist_ok=True)
+                        link.symlink_to(os.path.abspath(str(found.locate_file(file))))
+            made[text] = folder / "bin" / "python"
+        return made[text]
+
+    return of
 
 
 @pytest.mark.parametrize("name", sorted(manifest.load()))
-def test_a_function_boots_alone_and_answers(name: str, tmp_path: Path) -> None:
+def test_a_function_boots_alone_and_answers(name: str, tmp_path: Path, environment: Callable[[Path], Path]) -> None:
     function = manifest.load()[name]
     folder = stage(function, tmp_path)
-    refused = set(NEVER)
-    for package, modules in IMPORTS.items():
-        if package not in function.requires:
-            refused |= modules
     calls = [[r.method, "/api/v1" + re.sub(r"\{\w+\}", "x", r.path)] for r in function.routes]
     env = {
         "PATH": os.environ["PATH"],
@@ -67,9 +75,9 @@ def test_a_function_boots_alone_and_answers(name: str, tmp_path: Path) -> None:
     }
 
     done = subprocess.run(
-        [sys.executable, "-P", "-c", BOOT, json.dumps(sorted(refused)), json.dumps(calls)],
+        [environment(folder / "requirements.txt"), "-c", BOOT, json.dumps([["GET", "/ready"], *calls])],
         cwd=folder,
-        env={**env, "PYTHONPATH": str(folder)},
+        env=env,
         capture_output=True,
         text=True,
         timeout=120,
@@ -77,6 +85,8 @@ def test_a_function_boots_alone_and_answers(name: str, tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads(done.stdout.splitlines()[-1])
+    assert result["answers"].pop(0)[0] == 200, "it is ready: its settings are complete and its database answers"
+    assert not HEAVY & set(result["modules"])
     for route, (status, body) in zip(function.routes, result["answers"], strict=True):
         if route.caller == "public":
             assert status in (200, 400, 401, 503), (route.path, status, body)
@@ -119,6 +129,28 @@ def test_requirements_are_pinned_and_installed() -> None:
         assert importlib.metadata.version(name) == line.partition("==")[2]
     for function in manifest.load().values():
         assert set(function.requires) <= set(pins())
+
+
+def test_a_stage_locks_what_it_needs_with_hashes_and_nothing_more(tmp_path: Path) -> None:
+    text = {
+        name: (stage(manifest.load()[name], tmp_path) / "requirements.txt").read_text() for name in ("usage", "wake")
+    }
+    locks = {
+        name: re.findall(r"^([a-z0-9-]+)==\S+(?: ;.*)? \\\n    --hash=sha256:", t, re.M) for name, t in text.items()
+    }
+
+    assert lock.problems() == []
+    for name, found in locks.items():
+        assert len(found) == len(re.findall(r"^\S", text[name], re.M)), "every package has its hashes"
+    assert set(locks["usage"]) < set(locks["wake"])
+    assert set(locks["wake"]) - set(locks["usage"]) >= {
+        "boto3",
+        "botocore",
+        "google-cloud-compute",
+        "httpx",
+        "httpcore",
+    }
+    assert not {"argon2-cffi", "google-cloud-scheduler", "pytest"} & set(locks["wake"])
 
 
 def test_entry_points_stay_small() -> None:

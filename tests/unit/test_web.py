@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jwt
 import pytest
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 from local import scheduler
 from shared import errors
 from shared.flows.auth import access_token
+from shared.settings import load as load_settings
+from shared.store.base import Store
 from shared.web.errors import STATUS, status_of
 from tests.support.http import client, error_of
 from tests.support.identity import new_key, trusted
@@ -278,3 +281,32 @@ def test_every_error_has_a_code_of_its_own_a_status_and_a_line_in_the_tree() -> 
 def test_only_our_own_faults_are_500() -> None:
     assert status_of(errors.Error("x")) == 500
     assert all(STATUS[cls] != 500 for cls in STATUS if cls is not errors.Error)
+
+
+# Starting -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_revision_is_ready_once_it_has_read_its_database_and_says_no_more(world: World) -> None:
+    asked = client("usage", world.deps)
+    assert (asked.get("/ready").status_code, asked.get("/health").status_code) == (200, 200)
+
+    class Gone:
+        def get(self, collection: str, id: str) -> Any:
+            raise errors.Unavailable("no route to 10.0.0.7")
+
+    asked = client("usage", replace(world.deps, store=cast("Store", Gone())))
+    refused = asked.get("/ready")
+    assert refused.status_code == 503 and "10.0.0.7" not in refused.text
+    assert asked.get("/health").status_code == 200, "alive, and not ready"
+
+
+def test_settings_are_read_by_their_names_and_what_is_given_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUMONT_ENV", "local")
+    monkeypatch.setenv("DUMONT_HEARTBEAT_S", "2.5")
+    monkeypatch.setenv("DUMONT_SOMETHING_ELSE", "another program's")
+    found = load_settings(store="sqlite::memory:")
+
+    assert (found.env, found.heartbeat_s, found.store, found.lease_s) == ("local", 2.5, "sqlite::memory:", 20)
+    monkeypatch.setenv("DUMONT_TRUSTED_HOPS", "many")
+    with pytest.raises(ValueError, match="trusted_hops"):
+        load_settings()

@@ -38,7 +38,7 @@ class Receiver:
 @pytest.fixture
 def receiver(monkeypatch: pytest.MonkeyPatch) -> Receiver:
     made = Receiver()
-    monkeypatch.setattr(webhooks.httpx, "post", made.post)
+    monkeypatch.setattr(httpx, "post", made.post)
     return made
 
 
