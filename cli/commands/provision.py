@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from cli.client import Client
 from cli.context import as_json, client, wait_until
 from cli.render import Duration, clocks, lanes, money, out
 
@@ -100,12 +101,17 @@ def provision(**given: Any) -> None:
         body["workspace"] = list(given["workspace"])
     api = client()
     instance = api.post("/instances/provision", body, key=True, wait=0 if not given["wait"] else 1)
-    if given["wait"]:
+    told(api, instance, given["wait"], given["timeout"])
+
+
+def told(api: Client, instance: dict[str, Any], wait: bool, timeout: float) -> None:
+    """What became of a new instance. Exit 6 when it failed."""
+    if wait:
         instance = wait_until(
             api,
             instance,
             lambda i: bool(i["resting"]),
-            given["timeout"],
+            timeout,
             lambda i: [f"{i['name']} is {i['state']}", *lanes(i)],
         )
     if as_json():
@@ -113,12 +119,12 @@ def provision(**given: Any) -> None:
     else:
         for line in lanes(instance):
             click.echo(line)
-        click.echo(_words(instance))
+        click.echo(said(instance))
     if instance["state"] == "failed":
         raise click.exceptions.Exit(6)
 
 
-def _words(instance: dict[str, Any]) -> str:
+def said(instance: dict[str, Any]) -> str:
     machine = instance["machine"]
     if instance["state"] == "running" and machine:
         ready = clocks(instance)["usable_s"]

@@ -1,11 +1,14 @@
-"""snapshots ls, take, restore, verify, diff, pull, pin, unpin, rm, keep, key."""
+"""snapshots ls, take, restore, clone, verify, diff, pull, pin, unpin, rm, keep, key."""
 
 from __future__ import annotations
 
+import time
+
 import click
 
+from cli.commands.provision import told
 from cli.context import as_json, client, find
-from cli.render import out, since, size, table
+from cli.render import Duration, Progress, out, since, size, table
 
 
 @click.group()
@@ -61,16 +64,57 @@ def restore(instance: str, snapshot: str, yes: bool) -> None:
     out(answer) if as_json() else click.echo(f"{snapshot} {how}")
 
 
+@snapshots.command("clone")
+@click.argument("instance")
+@click.argument("snapshot")
+@click.option("--name")
+@click.option("--gpu", help="Another GPU model than the original's.")
+@click.option("--count", type=int, help="GPUs.")
+@click.option("--disk", type=float, help="GiB.")
+@click.option("--max-price", type=float, help="Dollars an hour, at most.")
+@click.option("--storage", help="Where its own snapshots go; default: where the original's are.")
+@click.option("--wait/--no-wait", default=True, show_default=True)
+@click.option("--timeout", type=Duration(), default="15m", show_default=True)
+def clone(
+    instance: str,
+    snapshot: str,
+    name: str | None,
+    gpu: str | None,
+    count: int | None,
+    disk: float | None,
+    max_price: float | None,
+    storage: str | None,
+    wait: bool,
+    timeout: float,
+) -> None:
+    """Rent a new instance that begins with a snapshot's files; the original goes on, or sleeps on."""
+    api = client()
+    body = {
+        "name": name,
+        "gpu_name": gpu,
+        "gpu_count": count,
+        "disk_gib": disk,
+        "max_usd_per_hour": max_price,
+        "storage": storage,
+    }
+    path = f"/instances/{find(api, instance)['id']}/snapshots/{snapshot}/clone"
+    told(api, api.post(path, body, key=True, wait=1 if wait else 0), wait, timeout)
+
+
 @snapshots.command("verify")
 @click.argument("instance")
 @click.argument("snapshot")
-@click.option(
-    "--seconds", type=click.FloatRange(1, 50), default=25, show_default=True, help="How long contents are read."
-)
-def verify(instance: str, snapshot: str, seconds: float) -> None:
-    """Read a snapshot in storage again: every object's size, its manifest, and contents for a while. Exit 1 when damaged."""
+@click.option("--timeout", type=Duration(), default="1h", show_default=True, help="How long to wait for the end.")
+def verify(instance: str, snapshot: str, timeout: float) -> None:
+    """Read a snapshot in storage again, every byte of it. Exit 1 when damaged, 7 when it goes on without you."""
     api = client()
-    answer = api.post(f"/instances/{find(api, instance)['id']}/snapshots/{snapshot}/verify", wait=seconds)
+    path = f"/instances/{find(api, instance)['id']}/snapshots/{snapshot}/verify"
+    progress, until = Progress(), time.monotonic() + timeout
+    answer = api.post(path, wait=min(timeout, 20))
+    while not answer["whole"] and not answer["problem"] and time.monotonic() < until:
+        progress.show(f"{answer['frames_read']} of {answer['frames']} frames are good")
+        answer = api.post(path, wait=20, go_on="true")
+    progress.clear()
     if as_json():
         out(answer)
     else:
@@ -78,6 +122,9 @@ def verify(instance: str, snapshot: str, seconds: float) -> None:
                    f"{answer['problem'] or 'good'}")  # fmt: skip
     if answer["problem"]:
         raise click.exceptions.Exit(1)
+    if not answer["whole"]:
+        click.echo("the rest is read by itself; `dumont events` tells of the end", err=True)
+        raise click.exceptions.Exit(7)
 
 
 @snapshots.command("diff")

@@ -3,7 +3,7 @@
 import functions_framework
 
 from shared.bootstrap import deps
-from shared.flows import retention, snapshots
+from shared.flows import clones, retention, snapshots
 from shared.flows.instances import snapshot_key, take_snapshot
 from shared.queries import full_view, list_snapshots, owned, snapshot_view
 from shared.web.endpoint import Call, endpoint, routes
@@ -11,12 +11,14 @@ from shared.wire.base import Done
 from shared.wire.instances import (
     AddressesBody,
     AddressesView,
+    CloneBody,
     InstanceView,
     ListSnapshotsQuery,
     RecoveryView,
     SnapshotList,
     SnapshotPatch,
     SnapshotView,
+    VerifyQuery,
     VerifyView,
     WaitQuery,
 )
@@ -54,10 +56,20 @@ def restore(call: Call) -> InstanceView:
     return full_view(deps(), snapshots.restore(instance.id, call.params["snapshot"], call.user.id, deps()))
 
 
-@endpoint("POST", "/instances/{instance}/snapshots/{snapshot}/verify", caller="user", query=WaitQuery)
+@endpoint(
+    "POST", "/instances/{instance}/snapshots/{snapshot}/clone", caller="user", body=CloneBody, query=WaitQuery,
+    success=201, idempotent=True,
+)  # fmt: skip
+def clone(call: Call) -> InstanceView:
+    original = owned(deps(), call.params["instance"], call.user.id)
+    made = clones.clone(original, call.params["snapshot"], call.body, call.query.wait, deps(), call.idempotency_key)
+    return full_view(deps(), made)
+
+
+@endpoint("POST", "/instances/{instance}/snapshots/{snapshot}/verify", caller="user", query=VerifyQuery)
 def verify(call: Call) -> VerifyView:
     instance = owned(deps(), call.params["instance"], call.user.id)
-    return snapshots.verify(instance, call.params["snapshot"], call.query.wait, deps())
+    return snapshots.verify(instance, call.params["snapshot"], call.query.wait, deps(), go_on=call.query.go_on)
 
 
 @endpoint("POST", "/instances/{instance}/snapshots/{snapshot}/addresses", caller="user", body=AddressesBody)
@@ -71,4 +83,6 @@ def recovery(call: Call) -> RecoveryView:
     return snapshot_key(owned(deps(), call.params["instance"], call.user.id), deps())
 
 
-main = functions_framework.http(routes(index, take, pin, remove, restore, verify, addresses, recovery, deps=deps))
+main = functions_framework.http(
+    routes(index, take, pin, remove, restore, clone, verify, addresses, recovery, deps=deps)
+)

@@ -235,6 +235,14 @@ class Drill:
 
 
 @dataclass(frozen=True)
+class Source:
+    """Another instance's snapshot, whose files a clone begins with."""
+
+    instance_id: str
+    snapshot_id: str
+
+
+@dataclass(frozen=True)
 class Instance:
     id: str
     user_id: str
@@ -290,6 +298,8 @@ class Instance:
     """Why the last passing state ended badly, in words for the user."""
     restoring: bool = False
     """Usable, but not every file is back yet."""
+    restore_again_at: datetime | None = None
+    """When the rest is ordered once more, after it failed."""
     pool_id: str | None = None
     """Set while it is a seat of a pool that nobody has claimed."""
     snapshot_every_s: float = 0.0
@@ -315,6 +325,8 @@ class Instance:
     failover: Failover | None = None
     failovers: tuple[datetime, ...] = ()
     """When it failed over lately; limits the next."""
+    source: Source | None = None
+    """Set in a clone until every file of it is there."""
     drill_of: str | None = None
     """Set in the copy that a drill works on: the instance it is a copy of."""
     drill: Drill | None = None
@@ -354,6 +366,11 @@ class Instance:
     def preparing(self) -> bool:
         """The copy of a drill whose standby does not hold the files yet: the loss is still to come."""
         return self.drill_of is not None and self.state is State.FAILING_OVER and self.failover is None
+
+    @property
+    def reads_source(self) -> bool:
+        """Whether another instance's snapshot must stay for this one."""
+        return self.source is not None and self.state not in (State.FAILED, State.DESTROYING, State.DESTROYED)
 
     def may_fail_over(self, now: datetime) -> bool:
         """Whether a lost machine is replaced without asking: by its policy, and within the limits."""

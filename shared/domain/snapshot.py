@@ -52,10 +52,14 @@ class Snapshot:
     unreadable: tuple[str, ...] = ()
     verified_at: datetime | None = None
     problem: str | None = None
+    cloned_at: datetime | None = None
+    """When it was last cloned: whoever gives it up meanwhile meets that write."""
     pinned: bool = False
     """Stays whatever the rules of retention say."""
     check_at: datetime | None = None
     """When samples of it are read next."""
+    reading: int | None = None
+    """How many frames of a check of everything were read so far; None: no such check is under way."""
     damaged_packs: tuple[str, ...] = ()
     """The objects that nothing may be built upon."""
 

@@ -22,8 +22,9 @@ from shared.domain.snapshot import Snapshot, read_head
 from shared.flows import keys, metrics, restored, retention
 from shared.flows.advance import advance
 from shared.flows.history import note
-from shared.flows.snapshot_orders import COPY, ORDERS_KEPT, prefix_of, restore_order
-from shared.flows.storage import objects_at
+from shared.flows.snapshot_orders import ORDERS_KEPT, order_snapshot, prefix_of, restore_order
+from shared.flows.storage import objects_at, objects_of
+from shared.objects.base import ObjectStore
 from shared.settings import Settings
 from shared.store.base import Delete, Store
 from shared.store.records import Records, Transaction
@@ -34,6 +35,9 @@ from shared.wire.base import Done
 KEY_FORM = re.compile(r"(p/[0-9a-f]{12}/[0-9]+-[0-9a-f]{16}|m/s-[0-9a-f]{16})")
 FIRST_CHECK = timedelta(days=1)
 """From a commit until samples of the snapshot are read."""
+RESTORE_AGAIN = timedelta(seconds=30)
+"""From a restore that failed behind an instance in use until the next try."""
+MISSING = "not every file is back yet"
 STOP = {"stop": True}
 
 
@@ -181,8 +185,11 @@ def _adopt(tx: Transaction, instance: Instance, attempt: Attempt, ready_at: date
     )
     if ssh_keys:
         tx.save(new_order(tx, instance, attempt.id, "keys", {"authorized_keys": ssh_keys}))
-    if instance.state in (State.WAKING, State.FAILING_OVER) and instance.snapshot_id is not None:
-        snapshot = tx.load(Snapshot, instance.snapshot_id)
+    begins_with = instance.snapshot_id if instance.state in (State.WAKING, State.FAILING_OVER) else None
+    if instance.source is not None:
+        begins_with = instance.source.snapshot_id
+    if begins_with is not None:
+        snapshot = tx.load(Snapshot, begins_with)
         order = restore_order(tx, instance, snapshot, attempt.id)
         instance = replace(instance, order_id=order.id, restoring=True)
     else:
@@ -263,7 +270,8 @@ def _orders(deps: Deps, attempt: Attempt) -> list[wire.Order]:
     for order in sorted(pending, key=lambda o: o.created_at):
         payload = dict(order.payload)
         if order.kind in ("restore", "snapshot"):
-            payload["key"] = base64.b64encode(keys.data_key(deps, order.instance_id)).decode()
+            key = keys.data_key(deps, str(payload.pop("key_of", order.instance_id)))
+            payload["key"] = base64.b64encode(key).decode()
         answer.append(wire.Order.model_validate({"id": order.id, "kind": order.kind, "payload": payload}))
     return answer
 
@@ -384,26 +392,37 @@ def downloads(body: wire.DownloadsRequest, agent: Attempt, deps: Deps) -> wire.D
     for key in body.keys:
         if not KEY_FORM.fullmatch(key):
             raise errors.InvalidRequest(f"{key!r} is not the key of a pack or manifest")
-    objects, place = objects_at(deps, agent.instance_id), _places(deps, agent.instance_id)
+    place = _places(deps, agent.instance_id)
     expires_in = timedelta(seconds=deps.settings.presign_s)
+
+    def address(key: str) -> str:
+        objects, prefix = place(key)
+        return objects.presign_get(prefix + key, expires_in)
+
     return wire.Downloads(
-        urls={key: objects.presign_get(place(key) + key, expires_in) for key in body.keys},
+        urls={key: address(key) for key in body.keys},
         expires_at=deps.clock.now() + expires_in,
     )
 
 
-def _places(deps: Deps, instance_id: str) -> Callable[[str], str]:
-    """Below which prefix an object lies: the instance's own; of a drill's copy what it did not write is its original's."""
-    own = prefix_of(instance_id)
-    if not instance_id.startswith(COPY):
+def _places(deps: Deps, instance_id: str) -> Callable[[str], tuple[ObjectStore, str]]:
+    """In which bucket and below which prefix an object lies.
+
+    That is the instance's own; what a drill's copy or a clone did not write itself is its original's.
+    """
+    instance = deps.records.load(Instance, instance_id)
+    own = (objects_of(deps, instance), prefix_of(instance_id))
+    original_id = instance.source.instance_id if instance.source else instance.drill_of
+    if original_id is None:
         return lambda key: own
-    original = deps.records.load(Instance, instance_id).drill_of or instance_id
+    original = deps.records.load(Instance, original_id)
+    theirs = (objects_of(deps, original), prefix_of(original_id))
     mine = deps.records.all(Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": instance_id})
     written = {part for one in mine for part in (one.manifest_key, one.epoch)}
 
-    def place(key: str) -> str:
+    def place(key: str) -> tuple[ObjectStore, str]:
         name = key if key.startswith("m/") else key.split("/")[1]
-        return own if name in written else prefix_of(original)
+        return own if name in written else theirs
 
     return place
 
@@ -488,19 +507,19 @@ def _problem(deps: Deps, snapshot: Snapshot, body: wire.SnapshotCommit) -> str |
     """What is wrong with a snapshot in storage, or None."""
     if body.manifest_key != snapshot.manifest_key:
         return "the manifest is not where it was to be"
-    prefix, objects = prefix_of(snapshot.instance_id), objects_at(deps, snapshot.instance_id)
+    place = _places(deps, snapshot.instance_id)
     try:
+        objects, prefix = place(snapshot.manifest_key)
         manifest = objects.get(prefix + snapshot.manifest_key)
         head = read_head(manifest, keys.data_key(deps, snapshot.instance_id), snapshot.manifest_key)
     except errors.StorageError as error:
         return f"the manifest cannot be read: {error.message}"
     if head.snapshot_id != snapshot.id:
         return "the manifest is another snapshot's"
-    place = _places(deps, snapshot.instance_id)
     stored = {
         item.key.removeprefix(where): item.size
-        for where in {prefix, *(place(key) for key in head.packs)}
-        for item in objects.list(where + "p/")
+        for bucket, where in {place(key) for key in (snapshot.manifest_key, *head.packs)}
+        for item in bucket.list(where + "p/")
     }
     known = deps.records.all(Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": snapshot.instance_id})
     damaged = {pack for one in known for pack in one.damaged_packs}
@@ -595,11 +614,26 @@ def _after_restore(tx: Transaction, instance: Instance, before: Order, order: Or
         tx.event(instance, "restore_failed", f"restore failed: {order.error}", "agent")
         if instance.state is State.RUNNING and order.payload.get("exact"):
             instance = replace(instance, failure=f"the restore failed half-way, restore again: {order.error}")
+        elif instance.state is State.RUNNING and instance.restoring:
+            again = replace(instance, restore_again_at=tx.now + RESTORE_AGAIN)
+            instance = replace(again, failure=f"{MISSING}, which is tried again: {order.error}")
         return replace(instance, pokes=instance.pokes + 1)
     usable = order.stage == "usable" or order.state == "done"
     if order.state == "done":
-        instance = replace(instance, restoring=False, clocks=replace(instance.clocks, restored_at=tx.now))
+        cured = (instance.failure or "").startswith(MISSING)
+        instance = replace(
+            instance,
+            restoring=False,
+            restore_again_at=None,
+            failure=None if cured else instance.failure,
+            clocks=replace(instance.clocks, restored_at=tx.now),
+        )
         tx.event(instance, "restored", "every file is back", "agent")
-    if usable and before.stage != "usable" and instance.state in (State.WAKING, State.FAILING_OVER):
+        if instance.source is not None:
+            # From here on it stands by itself, once it has saved its files under its own key.
+            instance = replace(instance, source=None)
+            order_snapshot(tx, instance, tx.load(Attempt, order.attempt_id), final=False)
+    waits = instance.state in (State.PROVISIONING, State.WAKING, State.FAILING_OVER)
+    if usable and before.stage != "usable" and waits:
         instance = _set_up_or_run(tx, instance, order.attempt_id)
     return instance

@@ -13,7 +13,7 @@ from shared import errors
 from shared.deps import Deps
 from shared.domain.attempt import Attempt
 from shared.domain.budget import USED_UP
-from shared.domain.instance import Action, Clocks, IdlePolicy, Instance, Spec, State
+from shared.domain.instance import Action, Clocks, IdlePolicy, Instance, Source, Spec, State
 from shared.domain.offer import Need, misfit
 from shared.domain.order import Order
 from shared.domain.retention import Rules
@@ -63,7 +63,7 @@ def provision(
         require_budget(user_id, deps)
         place = storage.chosen(body.storage, user_id, deps)
         need = need_of(body)
-        _check_market(deps, need, body.image)
+        check_market(deps, need, body.image)
         try:
             deps.records.transact(
                 lambda tx: open_instance(tx, body, need, instance_id, user_id, deps, place=place, strategy=strategy)
@@ -76,7 +76,7 @@ def provision(
     return drive(deps, instance_id, wait_s, user_id)
 
 
-def _check_market(deps: Deps, need: Need, image: str) -> None:
+def check_market(deps: Deps, need: Need, image: str) -> None:
     try:
         offers, troubles = search(deps, need, image)
     except errors.ProviderBusy:
@@ -121,6 +121,7 @@ def open_instance(
     spec: Spec | None = None,
     strategy: str = "race",
     pool_id: str | None = None,
+    source: Source | None = None,
 ) -> None:
     """A new instance, its data key and its first event; one that exists stays as it is. `place`: its storage."""
     if tx.find(Instance, instance_id) is not None:
@@ -146,6 +147,7 @@ def open_instance(
         next_action_at=tx.now,
         clocks=Clocks(asked_at=tx.now),
         pool_id=pool_id,
+        source=source,
         snapshot_every_s=every if every is not None else (SNAPSHOT_EVERY_S if need.interruptible else 0.0),
         on_loss=body.on_loss,
     )
@@ -345,6 +347,9 @@ def take_snapshot(instance_id: str, wait_s: float, user_id: str, deps: Deps) -> 
         instance = tx.load(Instance, instance_id)
         instance.require(Action.SNAPSHOT)
         assert instance.attempt_id is not None
+        if instance.restoring:
+            # What is not back yet would be missing in it.
+            raise errors.Conflict(f"instance {instance.id} is still restoring its files; wait until they are back")
         order = order_snapshot(tx, instance, tx.load(Attempt, instance.attempt_id), final=False)
         tx.save(replace(instance, busy_until=tx.now + BUSY_FOR))
         return str(order.payload["snapshot_id"])

@@ -23,7 +23,7 @@ from shared.domain.order import Order
 from shared.domain.retention import DEAD_AFTER, reasons
 from shared.domain.snapshot import PREFIX, Snapshot, head_length, read_head
 from shared.flows import keys
-from shared.flows.snapshot_orders import prefix_of
+from shared.flows.snapshot_orders import prefix_of, readers
 from shared.flows.storage import objects_of
 from shared.objects.base import StoredObject
 from shared.store.records import Transaction
@@ -55,7 +55,8 @@ def remove(instance_id: str, snapshot_id: str, deps: Deps) -> None:
     instance = deps.records.load(Instance, instance_id)
     all_of_it = deps.records.all(Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": instance_id})
     rules = replace(instance.retention, last=1)
-    needed = reasons(rules, held_by(instance), all_of_it, _busy(deps, instance_id))
+    needed = reasons(rules, held_by(instance), all_of_it, _busy(deps, instance))
+    seen = next((one for one in all_of_it if one.id == snapshot_id), None)
     why = needed.get(snapshot_id)
     if why is not None and not why.startswith("the newest of its"):
         raise errors.Conflict(f"snapshot {snapshot_id} stays: {why}")
@@ -63,8 +64,8 @@ def remove(instance_id: str, snapshot_id: str, deps: Deps) -> None:
     def apply(tx: Transaction) -> None:
         fresh = tx.load(Instance, instance_id)
         snapshot = _one(tx, instance_id, snapshot_id)
-        if snapshot_id in held_by(fresh):
-            raise errors.Conflict(f"snapshot {snapshot_id} is needed")
+        if snapshot_id in held_by(fresh) or snapshot != seen:
+            raise errors.Conflict(f"snapshot {snapshot_id} is in use; ask again")
         tx.save(replace(snapshot, state="dropped"))
         tx.save(replace(fresh, prune_at=tx.now))
         tx.event(fresh, "snapshot_removed", f"snapshot {snapshot_id} is given up")
@@ -79,10 +80,10 @@ def _one(tx: Transaction, instance_id: str, snapshot_id: str) -> Snapshot:
     return snapshot
 
 
-def _busy(deps: Deps, instance_id: str) -> frozenset[str]:
-    """Snapshots that an open order restores."""
-    found: set[str] = set()
-    for attempt in deps.records.open_attempts(instance_id):
+def _busy(deps: Deps, instance: Instance) -> frozenset[str]:
+    """Snapshots that an open order restores, or that a clone reads."""
+    found = {one.source.snapshot_id for one in readers(deps, instance) if one.source is not None}
+    for attempt in deps.records.open_attempts(instance.id):
         for order in deps.records.all(Order, ORDERS_PENDING, {"attempt_id": attempt.id, "state": "pending"}):
             if order.kind == "restore":
                 found.add(str(order.payload["snapshot_id"]))
@@ -185,11 +186,11 @@ def _mark(instance: Instance, deps: Deps) -> None:
     """What goes can be neither restored nor committed from here on."""
     now = deps.clock.now()
     snapshots = deps.records.all(Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": instance.id})
-    stay = reasons(instance.retention, held_by(instance), snapshots, _busy(deps, instance.id))
+    stay = reasons(instance.retention, held_by(instance), snapshots, _busy(deps, instance))
 
     def drop(tx: Transaction, one: Snapshot) -> None:
         fresh, held = tx.load(Snapshot, one.id), held_by(tx.load(Instance, instance.id))
-        if fresh.pinned or fresh.state != one.state or fresh.id in held:
+        if fresh != one or one.pinned or one.id in held:
             return
         tx.save(replace(fresh, state="dropped"))
 

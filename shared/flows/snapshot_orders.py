@@ -5,11 +5,13 @@ from __future__ import annotations
 import uuid
 from datetime import timedelta
 
+from shared.deps import Deps
 from shared.domain.attempt import Attempt
 from shared.domain.instance import Instance
 from shared.domain.order import Order
 from shared.domain.snapshot import Snapshot
 from shared.store.records import Transaction
+from shared.store.shapes import INSTANCES_OF_USER
 
 ORDERS_KEPT = timedelta(days=7)
 COPY = "d-"
@@ -19,6 +21,12 @@ COPY = "d-"
 def prefix_of(instance_id: str) -> str:
     """Everything of one instance lies below this, and nothing else does."""
     return f"instances/{instance_id}/"
+
+
+def readers(deps: Deps, original: Instance) -> list[Instance]:
+    """Clones that still read a snapshot of this instance."""
+    own = deps.records.all(Instance, INSTANCES_OF_USER, {"user_id": original.user_id})
+    return [one for one in own if one.reads_source and one.source and one.source.instance_id == original.id]
 
 
 def restore_order(
@@ -42,6 +50,8 @@ def restore_order(
             "workspace": list(instance.spec.workspace),
             "hot": list(instance.spec.hot),
             "max_connections": 8,
+            # A clone's files are sealed with its original's key until it has saved them itself.
+            "key_of": instance.source.instance_id if instance.source else instance.id,
             "exact": follow or exact,
             "follow": follow,
         },

@@ -11,6 +11,7 @@ import random
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -46,6 +47,9 @@ RAW, ZSTD = 0, 1
 NEXT_CHECK = timedelta(days=7)
 SAMPLE = 8
 """Frames read of each snapshot that is due; at most 4 MiB each."""
+READERS, AT_ONCE = 4, 16
+"""Frames that are read at the same time, and between two looks at the clock."""
+END = 1 << 62
 BUSY_FOR = timedelta(minutes=2)
 
 
@@ -65,8 +69,9 @@ class Found:
             self.bad_packs.append(pack)
 
 
-def check(snapshot: Snapshot, deps: Deps, *, frames: int | None, seconds: float = 60.0) -> Found:
-    """Every object's size, the whole manifest, and `frames` frames at random (None: as many as there is time for).
+def check(snapshot: Snapshot, deps: Deps, *, sample: int | None = None, start: int = 0, seconds: float = 60.0) -> Found:
+    """Every object's size, the whole manifest, and `sample` frames at random; or else all frames in their order, from
+    `start` on, for so many seconds. Some are read however short the time is.
 
     Raises StorageError when storage's answer says nothing about the snapshot.
     """
@@ -94,17 +99,25 @@ def check(snapshot: Snapshot, deps: Deps, *, frames: int | None, seconds: float 
     key = keys.data_key(deps, snapshot.instance_id)
     rows = list(_frames(manifest, head, key, snapshot.manifest_key, found))
     found.frames = len(rows)
-    count = len(rows) if frames is None else min(len(rows), frames)
     names = list(head.packs)
-    for place, offset, length, number, *_ in random.sample(rows, count):
+
+    def opens(row: list[Any]) -> bool:
+        place, offset, length, number = row[:4]
         pack = names[place]
         if pack in found.bad_packs:
-            continue
-        if time.monotonic() >= until:
-            break
-        found.read += 1
-        if not any(_opens(objects.get(prefix + pack, start=offset, length=length), key, pack, number) for _ in "12"):
-            found.bad(f"frame {number} of object {pack} does not open", pack)
+            return True
+        return any(_opens(objects.get(prefix + pack, start=offset, length=length), key, pack, number) for _ in "12")
+
+    wanted = rows[start:] if sample is None else random.sample(rows, min(len(rows), sample))
+    found.read = min(start, len(rows)) if sample is None else 0
+    with ThreadPoolExecutor(READERS) as pool:
+        for at in range(0, len(wanted), AT_ONCE):
+            for row, good in zip(wanted[at : at + AT_ONCE], pool.map(opens, wanted[at : at + AT_ONCE]), strict=True):
+                found.read += 1
+                if not good:
+                    found.bad(f"frame {row[3]} of object {names[row[0]]} does not open", names[row[0]])
+            if time.monotonic() >= until:
+                break
     return found
 
 
@@ -149,31 +162,54 @@ def _frames(manifest: bytes, head: Head, key: bytes, name: str, found: Found) ->
             yield from json.loads(zstd.decompress(text) if codec == ZSTD else text)
 
 
-def verify(instance: Instance, snapshot_id: str, seconds: float, deps: Deps) -> wire.VerifyView:
-    """A check on demand. What is damaged is marked; a damaged one that was read whole and is good is one to restore again."""
+def verify(instance: Instance, snapshot_id: str, seconds: float, deps: Deps, *, go_on: bool = False) -> wire.VerifyView:
+    """A check of everything on demand, for a while; the next call goes on from there, and so does a sweep.
+
+    `go_on`: one that ended meanwhile is not begun anew. What is damaged is marked; a damaged one that was read whole and is
+    good is one to restore again.
+    """
     snapshot = _of(deps, instance.id, snapshot_id)
-    found = check(snapshot, deps, frames=None, seconds=seconds)
-    if found.problem is not None:
-        mark(snapshot, found, deps)
-    elif snapshot.state == "damaged" and found.read == found.frames:
-        deps.records.transact(lambda tx: _heal(tx, snapshot.id))
+    ended = go_on and snapshot.reading is None
+    found = check(snapshot, deps, start=END) if ended else read_on(snapshot, seconds, deps)
+    state = deps.records.load(Snapshot, snapshot.id)
     return wire.VerifyView(
         snapshot_id=snapshot.id,
-        state=deps.records.load(Snapshot, snapshot.id).state,
-        problem=found.problem,
+        state=state.state,
+        problem=found.problem or (state.problem if ended else None),
         objects=found.objects,
         frames=found.frames,
         frames_read=found.read,
+        whole=found.problem is None and found.read == found.frames,
     )
 
 
-def _heal(tx: Transaction, snapshot_id: str) -> None:
-    snapshot = tx.load(Snapshot, snapshot_id)
-    instance = tx.load(Instance, snapshot.instance_id)
-    if snapshot.state != "damaged":
+def read_on(snapshot: Snapshot, seconds: float, deps: Deps) -> Found:
+    """A check of everything from where it is, until it is whole, finds damage, or the time is over."""
+    found = check(snapshot, deps, start=snapshot.reading or 0, seconds=seconds)
+    if found.problem is not None:
+        mark(snapshot, found, deps)
+    deps.records.transact(lambda tx: _noted(tx, snapshot.id, found))
+    return found
+
+
+def _noted(tx: Transaction, snapshot_id: str, found: Found) -> None:
+    snapshot = tx.find(Snapshot, snapshot_id)
+    if snapshot is None or snapshot.state not in ("verified", "damaged"):
         return
-    tx.save(replace(snapshot, state="verified", problem=None, damaged_packs=(), check_at=tx.now + NEXT_CHECK))
-    tx.event(instance, "snapshot_verified", f"snapshot {snapshot.id} is whole again; every byte was read")
+    if found.problem is not None:
+        tx.save(replace(snapshot, reading=None))
+        return
+    if found.read < found.frames:
+        # Due at once: a sweep goes on where nobody asks again.
+        tx.save(replace(snapshot, reading=max(found.read, snapshot.reading or 0), check_at=tx.now))
+        return
+    words = "every byte of it was read, and it is whole"
+    if snapshot.state == "damaged":
+        snapshot = replace(snapshot, state="verified", problem=None, damaged_packs=())
+        words = "it is whole again; every byte was read"
+    tx.save(replace(snapshot, reading=None, check_at=tx.now + NEXT_CHECK))
+    instance = tx.load(Instance, snapshot.instance_id)
+    tx.event(instance, "snapshot_checked", f"snapshot {snapshot.id}: {words}", snapshot_id=snapshot.id)
 
 
 def _of(deps: Deps, instance_id: str, snapshot_id: str) -> Snapshot:

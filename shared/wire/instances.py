@@ -118,6 +118,22 @@ class Patch(Body):
     hot: list[Pattern] | None = Field(default=None, max_length=200)
 
 
+class CloneBody(Body):
+    """A new instance like the snapshot's own, but for what is named here."""
+
+    name: Name | None = None
+    """None: the original's with -clone behind it."""
+    gpu_name: str | None = Field(default=None, min_length=1, max_length=100)
+    gpu_count: int | None = Field(default=None, ge=1, le=16)
+    disk_gib: float | None = Field(default=None, ge=8, le=16_000)
+    max_usd_per_hour: Decimal | None = Field(default=None, gt=0, le=1000)
+    storage: Name | None = None
+    """Where its own snapshots go; None: where the original's are."""
+
+    def need(self) -> dict[str, Any]:
+        return self.model_dump(exclude={"name", "storage"})
+
+
 class SnapshotPatch(Body):
     pinned: bool
     """A pinned snapshot stays whatever the rules say."""
@@ -284,8 +300,16 @@ class SnapshotView(View):
     """What is wrong with one that failed or is damaged."""
 
 
+class VerifyQuery(WaitQuery):
+    go_on: bool = False
+    """A check that ended since the last call is told of, not begun anew."""
+
+
 class VerifyView(View):
-    """What a check found: every object's size and the whole manifest, and as many frames as there was time to read."""
+    """What a check has found so far: every object's size, the whole manifest, and frames in their order until the time was over.
+
+    Asking again goes on from there, and a sweep goes on by itself every few minutes; its end is an event.
+    """
 
     snapshot_id: str
     state: str
@@ -293,6 +317,9 @@ class VerifyView(View):
     objects: int
     frames: int
     frames_read: int
+    """In all, by every call of this check."""
+    whole: bool
+    """Everything was read and is good."""
 
 
 class AddressesBody(Body):

@@ -19,13 +19,15 @@ from shared.queries import owned
 from shared.store.shapes import EVENTS_OF_INSTANCE, SNAPSHOTS_OF_INSTANCE
 from shared.sweeps.retention import retention
 from shared.sweeps.verification import verification
-from tests.support.world import FakeAgent, World
+from tests.support.crashing import Crash, Fuse
+from tests.support.world import FakeAgent, World, crash_deps
 
 
 class Saved:
-    """A running instance with snapshots whose packs hold two real frames each; each names the packs of those before."""
+    """A running instance with snapshots whose packs hold a few real frames each; each names the packs of those before."""
 
-    def __init__(self, count: int = 2) -> None:
+    def __init__(self, count: int = 2, frames: int = 2) -> None:
+        self.frames = frames
         self.world = World()
         instance, self.agent = self.world.running()
         self.id = instance.id
@@ -46,11 +48,11 @@ class Saved:
         objects, key, prefix = self.world.objects.objects, keys.data_key(self.world.deps, self.id), prefix_of(self.id)
         pack = next(k for k in objects if f"/p/{snapshot.epoch}/" in k).removeprefix(prefix)
         sealer = Sealer(key, pack)
-        sealed = [sealer.seal(number, b"content %d" % number) for number in range(2)]
+        sealed = [sealer.seal(number, b"content %d" % number) for number in range(self.frames)]
         objects[prefix + pack] = b"".join(sealed)
         frames = Frames()
         for number, one in enumerate(sealed):
-            frames.add((0, number * len(one), len(one), number, RAW, 9))
+            frames.add((0, sum(map(len, sealed[:number])), len(one), number, RAW, 9))
         objects[prefix + snapshot.manifest_key] = Writer(key, snapshot.manifest_key).finish(
             frames, {}, snapshot_id=snapshot.id, packs=[[pack, len(objects[prefix + pack])]], workspace=[]
         )
@@ -153,6 +155,82 @@ def test_a_check_on_demand_reads_everything_and_takes_a_mark_back_when_all_is_go
     healed = some.verify(only)
 
     assert (healed.state, healed.problem, healed.frames_read) == ("verified", None, 2)  # type: ignore[attr-defined]
+
+
+def test_a_check_of_everything_goes_on_over_calls_and_sweeps_and_ends_with_an_event() -> None:
+    some = Saved(1, frames=3 * snapshots.AT_ONCE + 1)
+    (only,) = some.all()
+    instance, deps = owned(some.world.deps, some.id, some.world.user.id), some.world.deps
+
+    seen = [snapshots.verify(instance, only.id, 0, deps, go_on=call > 0) for call in range(2)]
+    assert [(one.frames_read, one.whole) for one in seen] == [(16, False), (32, False)]
+    report = verification(deps)
+
+    assert report.changed == 1 and "snapshot_checked" in some.events()
+    told = snapshots.verify(instance, only.id, 0, deps, go_on=True)
+    assert (told.frames_read, told.whole) == (49, True), "it is not begun anew"
+    assert snapshots.verify(instance, only.id, 0, deps).frames_read == 16, "unless that is asked for"
+
+
+def test_damage_at_the_very_end_is_found_by_a_later_call() -> None:
+    some = Saved(1, frames=2 * snapshots.AT_ONCE)
+    (only,) = some.all()
+    some.damage(only)
+    instance, deps = owned(some.world.deps, some.id, some.world.user.id), some.world.deps
+
+    first = snapshots.verify(instance, only.id, 0, deps)
+    assert (first.problem, first.state, first.whole) == (None, "verified", False)
+    second = snapshots.verify(instance, only.id, 0, deps, go_on=True)
+
+    assert "frame 31" in str(second.problem) and second.state == "damaged" and not second.whole
+    third = snapshots.verify(instance, only.id, 0, deps, go_on=True)
+    assert third.problem == second.problem, "told again where it had ended"
+
+
+def test_a_check_that_storage_interrupts_is_gone_on_with_later() -> None:
+    some = Saved(1, frames=2 * snapshots.AT_ONCE)
+    (only,) = some.all()
+    snapshots.verify(owned(some.world.deps, some.id, some.world.user.id), only.id, 0, some.world.deps)
+
+    class Down(MemoryObjects):
+        def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+            raise errors.StorageError("503", transient=True)
+
+    assert verification(replace(some.world.deps, objects=Down)).failed == 1
+    assert verification(some.world.deps).looked_at == 0, "not at once"
+    some.world.clock.step(hours=2)
+    assert verification(some.world.deps).changed == 1 and "snapshot_checked" in some.events()
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_the_process_may_die_at_any_change_while_damage_is_marked(after: bool) -> None:
+    at = 0
+    while True:
+        at += 1
+        some = Saved(3)
+        newest, middle, oldest = some.all()
+        some.damage(newest)
+        some.world.clock.step(hours=25)
+        fuse = Fuse(at, after=after)
+        try:
+            verification(crash_deps(some.world, fuse))
+        except Crash:
+            pass
+        half = some.instance().snapshot_id
+        assert half in (newest.id, middle.id), (at, "it falls back to a whole one or has not begun to")
+        if some.world.deps.records.load(Snapshot, newest.id).state == "damaged":
+            assert half == middle.id, (at, "marked and fallen back in one batch")
+        some.world.clock.step(hours=2)
+        verification(some.world.deps)
+
+        states = {one.id: one.state for one in some.all() if one.id in (newest.id, middle.id, oldest.id)}
+        assert states == {newest.id: "damaged", middle.id: "verified", oldest.id: "verified"}, at
+        assert some.instance().snapshot_id == middle.id, at
+        assert some.events().count("snapshot_damaged") == 1, at
+        assert len(some.agent.orders("snapshot")) == 1, (at, "saved anew, once")
+        if not fuse.dead:
+            break
+    assert at > 3
 
 
 def test_what_can_be_read_of_a_damaged_snapshot_stays_until_it_is_given_up() -> None:

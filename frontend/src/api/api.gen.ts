@@ -309,6 +309,23 @@ const injectedRtkApi = api
         }),
         invalidatesTags: ["snapshots"],
       }),
+      cloneSnapshot: build.mutation<
+        CloneSnapshotApiResponse,
+        CloneSnapshotApiArg
+      >({
+        query: (queryArg) => ({
+          url: `/instances/${queryArg.instance}/snapshots/${queryArg.snapshot}/clone`,
+          method: "POST",
+          body: queryArg.cloneBody,
+          headers: {
+            "Idempotency-Key": queryArg["Idempotency-Key"],
+          },
+          params: {
+            wait: queryArg.wait,
+          },
+        }),
+        invalidatesTags: ["snapshots"],
+      }),
       restoreSnapshot: build.mutation<
         RestoreSnapshotApiResponse,
         RestoreSnapshotApiArg
@@ -328,6 +345,7 @@ const injectedRtkApi = api
           method: "POST",
           params: {
             wait: queryArg.wait,
+            go_on: queryArg.goOn,
           },
         }),
         invalidatesTags: ["snapshots"],
@@ -921,6 +939,19 @@ export type SnapshotAddressesApiArg = {
   snapshot: string;
   addressesBody: AddressesBody;
 };
+export type CloneSnapshotApiResponse =
+  /** status 201 A new instance with the files of a snapshot */ {
+    success: true;
+    data: InstanceView;
+  };
+export type CloneSnapshotApiArg = {
+  instance: string;
+  snapshot: string;
+  wait?: number;
+  /** The same key gives the same result, once. */
+  "Idempotency-Key"?: string;
+  cloneBody: CloneBody;
+};
 export type RestoreSnapshotApiResponse =
   /** status 200 Restore a snapshot: now where the instance runs, else by its next wake */ {
     success: true;
@@ -931,7 +962,7 @@ export type RestoreSnapshotApiArg = {
   snapshot: string;
 };
 export type VerifySnapshotApiResponse =
-  /** status 200 Read a snapshot in storage again */ {
+  /** status 200 Read a snapshot in storage again, all of it, over several calls */ {
     success: true;
     data: VerifyView;
   };
@@ -939,6 +970,7 @@ export type VerifySnapshotApiArg = {
   instance: string;
   snapshot: string;
   wait?: number;
+  goOn?: boolean;
 };
 export type WakeApiResponse = /** status 200 Wake a hibernated instance */ {
   success: true;
@@ -1611,6 +1643,14 @@ export type AddressesView = {
 export type AddressesBody = {
   keys?: string[];
 };
+export type CloneBody = {
+  name?: string | null;
+  gpu_name?: string | null;
+  gpu_count?: number | null;
+  disk_gib?: number | null;
+  max_usd_per_hour?: number | string | null;
+  storage?: string | null;
+};
 export type VerifyView = {
   snapshot_id: string;
   state: string;
@@ -1618,6 +1658,7 @@ export type VerifyView = {
   objects: number;
   frames: number;
   frames_read: number;
+  whole: boolean;
 };
 export type BlockView = {
   machine: string;
@@ -2165,6 +2206,7 @@ export const {
   usePinSnapshotMutation,
   useRemoveSnapshotMutation,
   useSnapshotAddressesMutation,
+  useCloneSnapshotMutation,
   useRestoreSnapshotMutation,
   useVerifySnapshotMutation,
   useWakeMutation,

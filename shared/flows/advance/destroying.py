@@ -9,7 +9,7 @@ from shared.domain.attempt import Outcome
 from shared.domain.instance import Instance, State
 from shared.flows.advance.racing import call_off
 from shared.flows.advance.step import AGAIN, Next, Step
-from shared.flows.snapshot_orders import prefix_of
+from shared.flows.snapshot_orders import prefix_of, readers
 from shared.flows.storage import objects_of
 from shared.store.base import Delete
 from shared.store.records import Transaction
@@ -21,6 +21,13 @@ def step(step: Step) -> Next:
     if step.attempts:
         # Machines still being ended; settling says when to look again.
         return None
+    reading = readers(step.deps, step.instance)
+    if reading:
+        words = f"its snapshots stay until {', '.join(one.name for one in reading)} has their files"
+        if step.instance.failure != words:
+            step.say("destroying", words)
+            step.change(lambda tx, fresh: tx.save(replace(fresh, failure=words)))
+        return step.after(2)
     objects = objects_of(step.deps, step.instance)
     prefix = prefix_of(step.instance.id)
     try:
@@ -44,6 +51,7 @@ def step(step: Step) -> Next:
             hibernate_at=None,
             reserved_until=None,
             restoring=False,
+            source=None,
         )
         tx.save(gone)
         tx.write(Delete("instance_keys", instance.id))

@@ -12,7 +12,7 @@ from shared.domain.instance import Clocks, Failover, Instance, State, over_limit
 from shared.domain.order import Order, Pulse
 from shared.domain.snapshot import Snapshot
 from shared.flows.advance.step import AGAIN, Next, Step
-from shared.flows.snapshot_orders import order_snapshot
+from shared.flows.snapshot_orders import order_snapshot, restore_order
 from shared.flows.usage import used_up
 from shared.providers.base import MachineStatus, RentedMachine
 from shared.store.records import Transaction
@@ -46,6 +46,10 @@ def step(step: Step) -> Next:
         due.append(_address(step, attempt))
         if due[1] is AGAIN:
             return AGAIN
+    if instance.restore_again_at is not None:
+        due.append(_restore_again(step, attempt, instance.restore_again_at))
+        if due[-1] is AGAIN:
+            return AGAIN
     due.append(periodic(step, attempt))
     if due[-1] is AGAIN:
         return AGAIN
@@ -60,6 +64,22 @@ def snapshot_every_s(instance: Instance) -> float:
     if instance.standby is not None:
         wanted.append(instance.standby.interval_s)
     return min((s for s in wanted if s > 0), default=0.0)
+
+
+def _restore_again(step: Step, attempt: Attempt, at: datetime) -> Next:
+    """What was restored stays; a restore fixes only what differs."""
+    if step.now < at:
+        return at
+
+    def place(tx: Transaction, fresh: Instance) -> None:
+        held = fresh.source.snapshot_id if fresh.source else fresh.snapshot_id
+        snapshot = tx.find(Snapshot, held) if held else None
+        if fresh.restoring and snapshot is not None:
+            restore_order(tx, fresh, snapshot, attempt.id)
+        tx.save(replace(fresh, restore_again_at=None))
+
+    step.change(place)
+    return AGAIN
 
 
 def look_at(step: Step) -> datetime:
@@ -176,6 +196,7 @@ def without_machine(instance: Instance, now: datetime) -> dict[str, Any]:
         "hibernate_at": None,
         "hibernate_not_before": None,
         "restoring": False,
+        "restore_again_at": None,
         "clocks": Clocks(asked_at=now),
         "failovers": (*(at for at in instance.failovers if now - at < timedelta(days=1)), now),
     }
@@ -272,6 +293,7 @@ def lost(step: Step, attempt: Attempt | None, why: str, *, asked: bool = False) 
         incoming_attempt_id=None,
         hibernate_at=None,
         restoring=False,
+        restore_again_at=None,
         give_up_why=None,
     )
     return AGAIN
