@@ -10,9 +10,11 @@ export function span(seconds: number): string {
   if (s > 0 && s < 0.05) return "< 0.1 s";
   if (s < 10) return `${s.toFixed(1)} s`;
   if (s < 60) return `${Math.round(s)} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min ${Math.round(s % 60)} s`;
-  if (s < 86_400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
-  return `${Math.floor(s / 86_400)} d ${Math.floor((s % 86_400) / 3600)} h`;
+  // What is nothing is not said: 3 min, not 3 min 0 s.
+  const two = (big: number, bigUnit: string, small: number, smallUnit: string) => `${big} ${bigUnit}${small > 0 ? ` ${small} ${smallUnit}` : ""}`;
+  if (s < 3600) return two(Math.floor(s / 60), "min", Math.floor(s % 60), "s");
+  if (s < 86_400) return two(Math.floor(s / 3600), "h", Math.floor((s % 3600) / 60), "min");
+  return two(Math.floor(s / 86_400), "d", Math.floor((s % 86_400) / 3600), "h");
 }
 
 export function bytes(count: number): string {

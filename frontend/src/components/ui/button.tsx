@@ -11,6 +11,7 @@ const variants = cva(
         default: "bg-primary text-primary-foreground hover:bg-primary/90",
         outline: "border bg-card hover:bg-muted",
         ghost: "hover:bg-muted",
+        link: "text-primary underline-offset-4 hover:bg-muted hover:underline",
         danger: "border border-bad/50 text-bad hover:bg-bad/10",
       },
       size: { default: "h-9 px-4", sm: "h-8 px-3", xs: "h-7 px-2 text-xs", icon: "size-9" },

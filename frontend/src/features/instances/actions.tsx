@@ -1,8 +1,13 @@
+import { lazy } from "react";
 import { useDestroyMutation, useEditInstanceMutation, useHibernateMutation, useTakeSnapshotMutation, useWakeMutation, type InstanceView } from "@/api";
-import { whyNot } from "@/api/can";
+import { can, whyNot } from "@/api/can";
 import { Confirm } from "@/components/confirm";
+import { Modal } from "@/components/modal";
+import { Part } from "@/components/part";
 import { tell } from "@/components/tell";
 import { Button } from "@/components/ui/button";
+
+const Edit = lazy(async () => ({ default: (await import("@/features/instances/edit")).Edit }));
 
 export function Actions({ instance, all = false }: { instance: InstanceView; all?: boolean }) {
   const [wake, waking] = useWakeMutation();
@@ -12,13 +17,13 @@ export function Actions({ instance, all = false }: { instance: InstanceView; all
   const [snapshot, saving] = useTakeSnapshotMutation();
   const { id, name } = instance;
   const noHibernate = whyNot("hibernate", instance) ?? (instance.restoring ? "Its files are still coming back." : null);
+  const kept = instance.keep_awake_until !== null && Date.parse(instance.keep_awake_until) > Date.now();
   return (
     <div className={all ? "flex flex-wrap gap-2" : "flex justify-end gap-2"}>
-      {instance.state === "hibernated" || instance.state === "waking" ? (
+      {can("wake", instance) ? (
         <Button
           size="sm"
           disabled={waking.isLoading}
-          disabledReason={whyNot("wake", instance)}
           onClick={() => void tell(`${name} is waking`, wake({ instance: id, wait: 0 }).unwrap())}
         >
           Wake
@@ -40,9 +45,11 @@ export function Actions({ instance, all = false }: { instance: InstanceView; all
             size="sm"
             variant="outline"
             disabledReason={whyNot("keep_awake", instance)}
-            onClick={() => void tell("Kept awake for an hour", edit({ instance: id, patch: { keep_awake_s: 3600 } }).unwrap())}
+            onClick={() =>
+              void tell(kept ? "It may sleep again" : "Kept awake for an hour", edit({ instance: id, patch: { keep_awake_s: kept ? 0 : 3600 } }).unwrap())
+            }
           >
-            Keep awake 1 h
+            {kept ? "Let it sleep" : "Keep awake 1 h"}
           </Button>
           <Button
             size="sm"
@@ -53,6 +60,20 @@ export function Actions({ instance, all = false }: { instance: InstanceView; all
           >
             Snapshot now
           </Button>
+          <Modal
+            trigger={
+              <Button size="sm" variant="outline" disabledReason={whyNot("edit", instance)}>
+                Settings
+              </Button>
+            }
+            heading={`Settings of ${name}`}
+          >
+            {(close) => (
+              <Part>
+                <Edit instance={instance} close={close} />
+              </Part>
+            )}
+          </Modal>
           <Confirm
             trigger={
               <Button size="sm" variant="danger" disabledReason={whyNot("destroy", instance)}>

@@ -1,22 +1,21 @@
-import { lazy, useEffect, useState } from "react";
-import { Link, useParams } from "react-router";
-import {
-  useListEventsQuery,
-  useListInstancesQuery,
-  useShowInstanceQuery,
-  type InstanceView,
-} from "@/api";
+import { lazy, useEffect, useState, type ReactNode } from "react";
+import { Link, useLocation, useParams } from "react-router";
+import { useListEventsQuery, useListInstancesQuery, useShowInstanceQuery, type InstanceView } from "@/api";
 import { isPassing } from "@/api/can";
 import { PACE } from "@/api/hooks";
 import { Snippet } from "@/components/copy";
 import { Part } from "@/components/part";
+import { Stat, Stats } from "@/components/stat";
 import { StateBadge } from "@/components/state-badge";
-import { Empty, ErrorPanel, Freshness, Loading } from "@/components/states";
+import { ErrorPanel, Freshness, Loading } from "@/components/states";
+import { Button } from "@/components/ui/button";
 import { Card, CardTitle } from "@/components/ui/card";
+import { Since, When } from "@/components/when";
 import { Actions } from "@/features/instances/actions";
+import { alwaysOn, CostAndBudget, useCost } from "@/features/instances/cost";
 import { NextEvent } from "@/features/instances/next-event";
-import { RaceView } from "@/features/instances/race-view";
-import { secondsBetween, span, usdPerHour } from "@/lib/format";
+import { RaceView, useReplay } from "@/features/instances/race-view";
+import { percent, secondsBetween, span, usd, usdPerHour } from "@/lib/format";
 import { paths } from "@/lib/paths";
 import { useTitle } from "@/lib/use-title";
 
@@ -26,58 +25,201 @@ const Snapshots = lazy(async () => ({ default: (await import("@/features/instanc
 const StandbyCard = lazy(async () => ({ default: (await import("@/features/instances/standby-card")).StandbyCard }));
 const Terminal = lazy(async () => ({ default: (await import("@/features/instances/terminal")).Terminal }));
 
+/** The last start on one line: when it first answered, could be used, had every file. */
 function Clocks({ instance }: { instance: InstanceView }) {
   const { asked_at, first_answer_at, usable_at, restored_at } = instance.clocks;
-  const rows: [string, number | null][] = [
-    ["First answer", secondsBetween(asked_at, first_answer_at)],
-    ["Usable", secondsBetween(asked_at, usable_at)],
-    ["All files back", secondsBetween(asked_at, restored_at)],
-  ];
+  const rows = (
+    [
+      ["First answer", secondsBetween(asked_at, first_answer_at), "bg-info/70"],
+      ["Usable", secondsBetween(asked_at, usable_at), "bg-primary"],
+      ["All files back", secondsBetween(asked_at, restored_at), "bg-good"],
+    ] as const
+  ).map(([label, seconds, colour]) => ({ label, seconds, colour }));
+  const all = Math.max(...rows.map((one) => one.seconds ?? 0), 0.001);
   return (
-    <dl className="grid grid-cols-3 gap-2 text-sm">
-      {rows.map(([label, seconds]) => (
-        <div key={label}>
-          <dt className="text-xs text-muted-foreground">{label}</dt>
-          <dd className="text-lg font-semibold tabular-nums">{seconds === null ? "–" : span(seconds)}</dd>
-        </div>
-      ))}
-    </dl>
+    <div className="grid gap-2">
+      <span aria-hidden className="relative h-1.5 rounded-full bg-muted">
+        {[...rows].reverse().map(
+          (one) => one.seconds !== null && <span key={one.label} className={`absolute inset-y-0 left-0 rounded-full ${one.colour}`} style={{ width: `${(one.seconds / all) * 100}%` }} />,
+        )}
+      </span>
+      <dl className="grid grid-cols-3 gap-2 text-sm" aria-label="The last start">
+        {rows.map((one) => (
+          <div key={one.label}>
+            <dt className="flex items-center gap-1.5 text-xs text-muted-foreground">
+              <span aria-hidden className={`size-2 rounded-full ${one.colour}`} />
+              {one.label}
+            </dt>
+            <dd className="font-semibold tabular-nums">{one.seconds === null ? "–" : span(one.seconds)}</dd>
+          </div>
+        ))}
+      </dl>
+    </div>
   );
 }
 
+const WAYS = ["SSH", "Editor", "Notebook", "Files"] as const;
+
 function Connection({ instance }: { instance: InstanceView }) {
-  const machine = instance.machine;
+  const [way, setWay] = useState<(typeof WAYS)[number]>("SSH");
+  const { machine, name } = instance;
   if (!machine) return <p className="text-sm text-muted-foreground">No machine now. Wake it to connect.</p>;
+  const open = Object.entries(machine.ports).filter(([inside]) => inside !== "22");
   return (
-    <div className="grid gap-2">
-      {machine.ssh_host && machine.ssh_port ? (
-        <Snippet label="SSH command" text={`ssh root@${machine.ssh_host} -p ${machine.ssh_port}`} />
-      ) : (
-        <p className="text-sm text-muted-foreground">The provider has not told its address yet.</p>
+    <div className="grid gap-3">
+      <div role="group" aria-label="How to connect" className="flex flex-wrap gap-1">
+        {WAYS.map((one) => (
+          <Button key={one} size="xs" variant={one === way ? "outline" : "ghost"} aria-pressed={one === way} onClick={() => setWay(one)}>
+            {one}
+          </Button>
+        ))}
+      </div>
+      {way === "SSH" && (
+        <>
+          {machine.ssh_host && machine.ssh_port ? (
+            <Snippet label="SSH command" text={`ssh root@${machine.ssh_host} -p ${machine.ssh_port}`} />
+          ) : (
+            <p className="text-sm text-muted-foreground">The provider has not told its address yet.</p>
+          )}
+          <Snippet label="CLI command" text={`dumont ssh ${name}`} />
+        </>
       )}
-      <Snippet label="CLI command" text={`dumont ssh ${instance.name}`} />
-      <Snippet label="editor configuration" text={`dumont ssh-config ${instance.name} >> ~/.ssh/config`} />
+      {way === "Editor" && (
+        <>
+          <Snippet label="editor configuration" text={`dumont ssh-config ${name} >> ~/.ssh/config`} />
+          <Snippet label="VS Code command" text={`code --remote ssh-remote+${name} /workspace`} />
+        </>
+      )}
+      {way === "Notebook" && (
+        <>
+          <Snippet label="command that starts Jupyter" text={`dumont exec ${name} -- bash -c 'nohup jupyter lab --no-browser --allow-root --port 8888 >/tmp/jupyter.log 2>&1 &'`} />
+          {machine.ssh_host && machine.ssh_port && (
+            <Snippet label="command that opens its port here" text={`ssh -N -L 8888:localhost:8888 root@${machine.ssh_host} -p ${machine.ssh_port}`} />
+          )}
+        </>
+      )}
+      {way === "Files" && (
+        <>
+          <Snippet label="command that copies there" text={`dumont cp ./data ${name}:data`} />
+          <Snippet label="command that copies here" text={`dumont cp ${name}:results ./results`} />
+        </>
+      )}
+      {open.length > 0 && (
+        <p className="text-xs text-muted-foreground">
+          Open ports: {open.map(([inside, outside]) => `${inside} at ${machine.ssh_host ?? "its host"}:${outside}`).join(", ")}
+        </p>
+      )}
     </div>
   );
 }
 
 function Events({ instance, fast }: { instance: InstanceView; fast: boolean }) {
+  const [limit, setLimit] = useState(50);
   const { data, error, refetch } = useListEventsQuery(
-    { instance: instance.id, limit: 100 },
+    { instance: instance.id, limit },
     { pollingInterval: fast ? PACE.motion : PACE.detail, skipPollingIfUnfocused: true },
   );
   if (error && !data) return <ErrorPanel error={error} retry={refetch} />;
   return (
-    <ol className="grid max-h-96 gap-1 overflow-auto text-sm" tabIndex={0} aria-label="Event log">
-      {(data?.data.events ?? []).map((event) => (
-        <li key={event.id} className="grid gap-x-3 sm:grid-cols-[6.5rem_1fr]">
-          <time dateTime={event.at} className="text-xs leading-5 text-muted-foreground tabular-nums">
-            {new Date(event.at).toLocaleTimeString()}
-          </time>
-          <span className="break-words">{event.message}</span>
-        </li>
-      ))}
-    </ol>
+    <div className="grid gap-2">
+      <ol className="grid max-h-96 content-start gap-1.5 overflow-auto text-sm" tabIndex={0} aria-label="Event log">
+        {(data?.data.events ?? []).map((event) => (
+          <li key={event.id} className="grid gap-x-3 sm:grid-cols-[7rem_1fr]">
+            <When at={event.at} className="text-xs leading-5 text-muted-foreground tabular-nums" />
+            <span className="break-words">{event.message}</span>
+          </li>
+        ))}
+      </ol>
+      {data?.data.next_cursor && limit < 500 && (
+        <Button size="sm" variant="ghost" className="justify-self-start" onClick={() => setLimit(500)}>
+          Older ones
+        </Button>
+      )}
+    </div>
+  );
+}
+
+function Summary({ instance }: { instance: InstanceView }) {
+  const usage = useCost(instance);
+  const { machine } = instance;
+  const saved = usage ? Number(usage.savings.asleep_usd) : 0;
+  return (
+    <Stats>
+      <Stat
+        label={machine ? "Machine" : "No machine"}
+        value={machine ? `${machine.gpu_count}× ${machine.gpu_name}` : `${instance.need.gpu_count}× ${instance.need.gpu_name ?? "any GPU"}`}
+      >
+        {machine ? `${machine.provider} host ${machine.host_id.slice(0, 18)}${machine.region ? `, ${machine.region}` : ""}` : "No machine is paid for."}
+      </Stat>
+      <Stat label="Rate now" value={machine ? usdPerHour(machine.usd_per_hour) : "$0.000/h"}>
+        {instance.strategy.replaceAll("_", " ")}
+        {instance.need.interruptible ? ", interruptible" : ""}
+      </Stat>
+      <Stat label="Cost so far" value={usage ? usd(usage.total_usd) : "–"}>
+        {usage && `${usd(alwaysOn(usage))} had it never slept`}
+      </Stat>
+      <Stat label="Saved by sleeping" value={usage ? usd(saved) : "–"} tone={saved > 0 ? "good" : undefined}>
+        {usage && saved > 0 ? `${percent(saved / alwaysOn(usage))} of always on` : <>in this state for <Since at={instance.entered_at} /></>}
+      </Stat>
+    </Stats>
+  );
+}
+
+function Section({ id, title, children, beside }: { id: string; title: string; children: ReactNode; beside?: ReactNode }) {
+  return (
+    <Card id={id} className="scroll-mt-16">
+      <div className="flex items-start justify-between gap-3">
+        <CardTitle>{title}</CardTitle>
+        {beside}
+      </div>
+      <Part>{children}</Part>
+    </Card>
+  );
+}
+
+function Found({ instance, fast }: { instance: InstanceView; fast: boolean }) {
+  const [replay, setReplay] = useReplay();
+  const usage = useCost(instance);
+  const { hash } = useLocation();
+  useEffect(() => {
+    if (hash) document.getElementById(hash.slice(1))?.scrollIntoView();
+  }, [hash]);
+  const race = (
+    <Section id="race" title="Race">
+      <RaceView instance={instance} replay={replay} onReplay={setReplay} />
+    </Section>
+  );
+  const begun = instance.machine !== null || instance.clocks.restored_at !== null;
+  return (
+    <div className="grid items-start gap-4 lg:grid-cols-[minmax(0,3fr)_minmax(0,2fr)]">
+      <div className="grid gap-4">
+        {!begun && race}
+        <Section id="gpu" title="GPU, memory, network">
+          <Metrics instance={instance} live={instance.machine !== null} />
+        </Section>
+        <Section id="terminal" title="Terminal">
+          <Terminal instance={instance} />
+        </Section>
+        {begun && race}
+        <Section id="events" title="Events">
+          <Events instance={instance} fast={fast} />
+        </Section>
+      </div>
+      <div className="grid gap-4">
+        <Section id="connect" title="Connect">
+          <Connection instance={instance} />
+        </Section>
+        <Section id="snapshots" title="Snapshots">
+          <Snapshots instance={instance} />
+        </Section>
+        <Section id="standby" title="Standby">
+          <StandbyCard instance={instance} />
+        </Section>
+        <Section id="cost" title="Cost and budget">
+          <CostAndBudget instance={instance} usage={usage} />
+        </Section>
+      </div>
+    </div>
   );
 }
 
@@ -96,7 +238,9 @@ export function InstancePage() {
   const full = data?.data;
   const instance = full && listed && listedAt > (fulfilledTimeStamp ?? 0) ? { ...full, ...listed, attempts: full.attempts } : full;
   const open = instance?.attempts?.some((one) => one.receipt && !one.receipt.confirmed_at) ?? false;
-  const fast = instance !== undefined && (isPassing(instance) || instance.restoring || open || (instance.machine !== null && !instance.machine.ssh_host));
+  const drilling = instance?.drill != null && instance.drill.gone_at === null;
+  const fast =
+    instance !== undefined && (isPassing(instance) || instance.restoring || open || drilling || (instance.machine !== null && !instance.machine.ssh_host));
   const moved = full !== undefined && instance !== undefined && instance.entered_at !== full.entered_at;
   useEffect(() => {
     if (moved) void refetch();
@@ -115,72 +259,31 @@ export function InstancePage() {
       </div>
     );
   }
-  const machine = instance.machine;
   return (
     <div className="grid gap-4">
-      <nav aria-label="Breadcrumb" className="text-sm text-muted-foreground">
-        <Link className="underline-offset-4 hover:underline" to={paths.instances}>
-          Instances
-        </Link>{" "}
-        / {instance.name}
-      </nav>
-      <div className="flex flex-wrap items-center justify-between gap-3">
-        <h1 className="flex items-center gap-3 text-xl font-semibold">
-          {instance.name} <StateBadge state={instance.state} />
-        </h1>
+      <div className="flex flex-wrap items-end justify-between gap-3">
+        <div className="grid min-w-0 gap-1">
+          <nav aria-label="Breadcrumb" className="text-xs text-muted-foreground">
+            <Link className="underline-offset-4 hover:underline" to={paths.instances}>
+              Instances
+            </Link>{" "}
+            / {instance.name}
+          </nav>
+          <h1 className="flex flex-wrap items-center gap-x-3 gap-y-1 text-xl font-semibold tracking-tight">
+            <span className="min-w-0 break-words">{instance.name}</span> <StateBadge state={instance.state} />
+          </h1>
+        </div>
         <Actions instance={instance} all />
       </div>
-      <div className="grid gap-4 lg:grid-cols-2">
-        <Card>
-          <CardTitle>Now</CardTitle>
-          <div className="grid gap-4 text-sm">
-            <NextEvent instance={instance} />
-            <Clocks instance={instance} />
-            <p>
-              {machine
-                ? `${machine.gpu_count}× ${machine.gpu_name} at ${machine.provider}, host ${machine.host_id.slice(0, 18)}${machine.region ? `, ${machine.region}` : ""}, ${usdPerHour(machine.usd_per_hour)}`
-                : "No machine is paid for."}
-            </p>
-            <Freshness at={Math.max(fulfilledTimeStamp ?? 0, listedAt)} failed={isError} />
-          </div>
-        </Card>
-        <Card>
-          <CardTitle>Connect</CardTitle>
-          <Connection instance={instance} />
-        </Card>
-        <Card>
-          <CardTitle>Race</CardTitle>
-          {(instance.attempts ?? []).length > 0 ? <RaceView instance={instance} /> : <Empty title="No machine was asked for yet" />}
-        </Card>
-        <Card>
-          <CardTitle>Terminal</CardTitle>
-          <Part>
-            <Terminal instance={instance} />
-          </Part>
-        </Card>
-        <Card>
-          <CardTitle>GPU, memory, network</CardTitle>
-          <Part>
-            <Metrics instance={instance} live={machine !== null} />
-          </Part>
-        </Card>
-        <Card>
-          <CardTitle>Standby</CardTitle>
-          <Part>
-            <StandbyCard instance={instance} />
-          </Part>
-        </Card>
-        <Card>
-          <CardTitle>Snapshots</CardTitle>
-          <Part>
-            <Snapshots instance={instance} />
-          </Part>
-        </Card>
-        <Card>
-          <CardTitle>Events</CardTitle>
-          <Events instance={instance} fast={fast && !isError} />
-        </Card>
-      </div>
+      <Summary instance={instance} />
+      <Card className="grid gap-4 text-sm sm:grid-cols-2 lg:gap-8">
+        <div className="grid content-start gap-1">
+          <NextEvent instance={instance} />
+          <Freshness at={Math.max(fulfilledTimeStamp ?? 0, listedAt)} failed={isError} />
+        </div>
+        <Clocks instance={instance} />
+      </Card>
+      <Found instance={instance} fast={fast && !isError} />
     </div>
   );
 }

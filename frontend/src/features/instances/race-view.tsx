@@ -1,82 +1,117 @@
-/** A lane per machine: what stage it is in, how long, who won, what the losers cost. */
-import type { AttemptView, InstanceView } from "@/api";
+/** A lane per machine: what stage it is in, how long, who won, what the losers cost. Past races replay. */
+import { lazy, useState } from "react";
+import type { InstanceView } from "@/api";
+import { Part } from "@/components/part";
+import { Button } from "@/components/ui/button";
+import { endOf, lanesNow, stageAt, type Lane, type Stage } from "@/features/instances/race";
 import { cn } from "@/lib/cn";
-import { secondsBetween, span, usd, usdPerHour } from "@/lib/format";
+import { span, usd, usdPerHour } from "@/lib/format";
 import { useNow } from "@/lib/use-now";
 
-const STAGES = ["asked", "booting", "ready"] as const;
+const Replay = lazy(async () => ({ default: (await import("@/features/instances/replay")).Replay }));
 
-function stageOf(attempt: AttemptView): number {
-  if (attempt.adopted_at) return 3;
-  return attempt.created_at ? 2 : 1;
-}
+const WORDS: Record<Stage, string> = {
+  waiting: "Not asked yet",
+  asked: "Asking the provider",
+  booting: "Booting",
+  won: "Winner",
+  ending: "Being ended",
+  gone: "Gone",
+};
 
-function Lane({ attempt, now }: { attempt: AttemptView; now: number }) {
-  const won = attempt.adopted_at !== null;
-  const over = attempt.receipt !== null;
-  const end = attempt.adopted_at ?? attempt.receipt?.requested_at ?? new Date(now).toISOString();
-  const age = secondsBetween(attempt.opened_at, end) ?? 0;
-  const stage = stageOf(attempt);
+function Track({ lane, now, from, to }: { lane: Lane; now: number; from: number; to: number }) {
+  const place = (at: number) => `${(Math.min(1, Math.max(0, (at - from) / Math.max(1, to - from))) * 100).toFixed(2)}%`;
+  const over = Math.min(now, lane.wonAt ?? lane.endedAt ?? lane.goneAt ?? now);
+  const pieces: [number, number, string][] = [[lane.askedAt, Math.min(over, lane.madeAt ?? over), "bg-muted-foreground/50"]];
+  if (lane.madeAt !== null) pieces.push([lane.madeAt, over, lane.wonAt !== null && now >= lane.wonAt ? "bg-good" : "bg-info"]);
+  if (lane.wonAt === null && lane.endedAt !== null) pieces.push([lane.endedAt, Math.min(now, lane.goneAt ?? now), "bg-warn/60"]);
   return (
-    <li className={cn("grid gap-2 rounded-md border p-3", won && "border-good/50 bg-good/5")}>
-      <div className="flex flex-wrap items-baseline justify-between gap-2 text-sm">
-        <span>
-          <strong>{attempt.provider}</strong> host {attempt.host_id.slice(0, 18)} · {attempt.gpu_count}× {attempt.gpu_name}
-          {attempt.region && ` · ${attempt.region}`}
-        </span>
-        <span className="tabular-nums">
-          {usdPerHour(attempt.usd_per_hour)} · {span(age)}
-        </span>
-      </div>
-      <ol className="grid grid-cols-3 gap-1" aria-label="Stages">
-        {STAGES.map((name, index) => (
-          <li key={name} className="grid gap-1 text-xs text-muted-foreground">
-            <span
-              aria-hidden
-              className={cn(
-                "h-1.5 rounded-full",
-                index < stage ? (won ? "bg-good" : over ? "bg-muted-foreground" : "bg-info") : "bg-muted",
-                index === stage - 1 && !won && !over && "animate-pulse",
-              )}
-            />
-            {name}
-          </li>
+    <span aria-hidden className="relative block h-2 rounded-full bg-muted">
+      {pieces
+        .filter(([start, end]) => end > start && now >= start)
+        .map(([start, end, colour]) => (
+          <span key={start} className={cn("absolute inset-y-0 rounded-full", colour)} style={{ left: place(start), right: `calc(100% - ${place(end)})` }} />
         ))}
-      </ol>
-      <p className="text-xs">
-        {won && <strong className="text-good">Winner</strong>}
-        {won && over && " · "}
-        {!won && !over && (attempt.created_at ? "Booting" : "Asking the provider")}
-        {over && (
-          <>
-            {attempt.why}. {attempt.receipt?.confirmed_at ? "Gone" : "Being ended"}, {usd(attempt.receipt?.usd ?? 0)}.
-          </>
-        )}
-      </p>
-    </li>
+      {lane.wonAt !== null && now >= lane.wonAt && (
+        <span className="absolute -top-1 h-4 w-1 rounded-full bg-good" style={{ left: `calc(${place(lane.wonAt)} - 2px)` }} />
+      )}
+    </span>
   );
 }
 
-export function RaceView({ instance }: { instance: InstanceView }) {
+export function Lanes({ lanes, now, from }: { lanes: readonly Lane[]; now: number; from: number }) {
+  const to = Math.max(from + 1000, endOf(lanes, now));
+  const ordered = [...lanes].sort((a, b) => Number(b.wonAt !== null) - Number(a.wonAt !== null) || a.askedAt - b.askedAt);
+  return (
+    <ul className="grid gap-2">
+      {ordered.map((lane) => {
+        const stage = stageAt(lane, now);
+        const end = lane.wonAt ?? lane.endedAt ?? lane.goneAt ?? now;
+        return (
+          <li key={lane.id} data-stage={stage} className={cn("grid gap-1.5 rounded-md border px-3 py-2", stage === "won" && "border-good/50 bg-good/5", stage === "waiting" && "border-dashed")}>
+            <span className="flex flex-wrap items-baseline justify-between gap-x-3 text-sm">
+              <span className="min-w-0 break-words">
+                <strong className="font-medium">{lane.who}</strong> <span className="text-muted-foreground">{lane.what}</span>
+              </span>
+              <span className="whitespace-nowrap tabular-nums">
+                {usdPerHour(lane.usdPerHour)} · {span(Math.max(0, Math.min(now, end) - lane.askedAt) / 1000)}
+              </span>
+            </span>
+            <Track lane={lane} now={now} from={from} to={to} />
+            <span className="text-xs">
+              <span className={cn(stage === "won" && "font-semibold text-good", stage === "ending" && "text-warn", (stage === "booting" || stage === "asked") && "text-info")}>
+                {WORDS[stage]}
+              </span>
+              {(stage === "ending" || stage === "gone") && (
+                <span className="text-muted-foreground">
+                  {lane.why && `: ${lane.why}`}
+                  {lane.usd !== null && `; it cost ${usd(lane.usd)}`}
+                </span>
+              )}
+              {stage === "won" && lane.why && <span className="text-muted-foreground">; later: {lane.why}</span>}
+            </span>
+          </li>
+        );
+      })}
+    </ul>
+  );
+}
+
+export function RaceView({ instance, replay, onReplay }: { instance: InstanceView; replay: boolean; onReplay: (on: boolean) => void }) {
   const now = useNow(500);
-  const all = instance.attempts ?? [];
-  if (all.length === 0) return null;
-  const newest = Math.max(...all.map((one) => one.round));
-  const lanes = all.filter((one) => one.round === newest);
-  const winner = lanes.find((one) => one.adopted_at !== null);
-  const wasted = lanes.filter((one) => one !== winner).reduce((sum, one) => sum + Number(one.receipt?.usd ?? 0), 0);
-  const open = lanes.filter((one) => one.receipt && !one.receipt.confirmed_at).length;
+  const lanes = lanesNow(instance);
+  const winner = lanes.find((one) => one.wonAt !== null);
+  const losers = lanes.filter((one) => one !== winner);
+  const open = losers.filter((one) => one.endedAt !== null && one.goneAt === null).length;
+  const from = Math.min(...lanes.map((one) => one.askedAt));
+  const wasted = losers.reduce((sum, one) => sum + Number(one.usd ?? 0), 0);
   return (
     <div className="grid gap-3">
-      <p aria-live="polite" className="text-sm text-muted-foreground">
-        {winner ? `Won by host ${winner.host_id.slice(0, 18)}.` : `${lanes.length} machines race.`} Losers cost {usd(wasted)}
-        {open > 0 ? `; ${open} not yet proven gone.` : "."}
-      </p>
-      <ul className="grid gap-2">
-        {[...lanes].sort((a, b) => Number(b === winner) - Number(a === winner)).map((one) => (
-          <Lane key={one.id} attempt={one} now={now} />
-        ))}
-      </ul>
+      {replay ? (
+        <Part>
+          <Replay instance={instance} />
+        </Part>
+      ) : lanes.length === 0 ? (
+        <p className="text-sm text-muted-foreground">No machine was asked for yet.</p>
+      ) : (
+        <>
+          <p aria-live="polite" className="text-sm text-muted-foreground">
+            {winner ? `Ready after ${span((winner.wonAt! - from) / 1000)}; ${lanes.length} were asked.` : `${lanes.length} machines race.`} Losers cost {usd(wasted)}
+            {open > 0 ? `; ${open} not yet proven gone.` : "."}
+          </p>
+          <Lanes lanes={lanes} now={now} from={from} />
+        </>
+      )}
+      {lanes.length > 0 && winner && (
+        <Button size="sm" variant="outline" className="justify-self-start" aria-expanded={replay} onClick={() => onReplay(!replay)}>
+          {replay ? "The newest race" : "Replay, and earlier races"}
+        </Button>
+      )}
     </div>
   );
+}
+
+/** Deep link: `?race` opens the replay. */
+export function useReplay(): [boolean, (on: boolean) => void] {
+  return useState(() => new URLSearchParams(location.search).has("race"));
 }

@@ -206,7 +206,7 @@ function Row({ instance, one, others }: { instance: InstanceView; one: SnapshotV
         <div className="-mx-2 flex flex-wrap">
           <Button
             size="xs"
-            variant="ghost"
+            variant="link"
             disabled={verifying.isLoading}
             onClick={() => void tell("It is whole", check())}
             aria-label={`Verify the snapshot of ${taken}`}
@@ -217,7 +217,7 @@ function Row({ instance, one, others }: { instance: InstanceView; one: SnapshotV
             trigger={
               <Button
                 size="xs"
-                variant="ghost"
+                variant="link"
                 aria-label={`Restore the snapshot of ${taken}`}
                 disabledReason={
                   whyNot("restore", instance) ??
@@ -241,7 +241,7 @@ function Row({ instance, one, others }: { instance: InstanceView; one: SnapshotV
           {usable && (
             <Button
               size="xs"
-              variant="ghost"
+              variant="link"
               onClick={() =>
                 void tell(
                   one.pinned ? "The rules decide about it again" : "It stays until you take the pin out",
@@ -255,7 +255,7 @@ function Row({ instance, one, others }: { instance: InstanceView; one: SnapshotV
           )}
           <Modal
             trigger={
-              <Button size="xs" variant="ghost" aria-label={`Files of the snapshot of ${taken}`}>
+              <Button size="xs" variant="link" aria-label={`Files of the snapshot of ${taken}`}>
                 Files
               </Button>
             }
@@ -266,7 +266,7 @@ function Row({ instance, one, others }: { instance: InstanceView; one: SnapshotV
           {!one.newest && (
             <Confirm
               trigger={
-                <Button size="xs" variant="ghost" className="text-bad" aria-label={`Give up the snapshot of ${taken}`}>
+                <Button size="xs" variant="link" className="text-bad" aria-label={`Give up the snapshot of ${taken}`}>
                   Give up
                 </Button>
               }

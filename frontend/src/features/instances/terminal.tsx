@@ -1,4 +1,4 @@
-import { useState, type FormEvent } from "react";
+import { useEffect, useRef, useState, type FormEvent, type KeyboardEvent } from "react";
 import { useStartExecMutation, useLazyShowExecQuery } from "@/features/instances/exec-api";
 import { whyNot } from "@/api/can";
 import { problemOf } from "@/api/errors";
@@ -20,6 +20,17 @@ export function Terminal({ instance }: { instance: InstanceView }) {
   const [start] = useStartExecMutation();
   const [show] = useLazyShowExecQuery();
   const reason = whyNot("exec", instance);
+  // How far back the arrow keys have gone; 0 is the line that is being written.
+  const [back, setBack] = useState(0);
+  const screen = useRef<HTMLDivElement>(null);
+  useEffect(() => screen.current?.scrollTo?.({ top: screen.current.scrollHeight }), [lines, busy]);
+  const recall = (event: KeyboardEvent) => {
+    const next = event.key === "ArrowUp" ? back + 1 : event.key === "ArrowDown" ? back - 1 : null;
+    if (next === null || next < 0 || next > lines.length) return;
+    event.preventDefault();
+    setBack(next);
+    setCommand(next === 0 ? "" : lines[lines.length - next]!.command);
+  };
 
   const run = async (event: FormEvent) => {
     event.preventDefault();
@@ -27,6 +38,7 @@ export function Terminal({ instance }: { instance: InstanceView }) {
     setBusy(true);
     const asked = command;
     setCommand("");
+    setBack(0);
     try {
       let order = (
         await start({
@@ -50,12 +62,13 @@ export function Terminal({ instance }: { instance: InstanceView }) {
   return (
     <div className="grid gap-2">
       <div
+        ref={screen}
         role="log"
         aria-label="Terminal output"
         tabIndex={0}
-        className="h-96 overflow-auto rounded-md border bg-muted p-3 font-mono text-xs whitespace-pre"
+        className="h-64 overflow-auto rounded-md border bg-muted p-3 font-mono text-xs whitespace-pre"
       >
-        {lines.length === 0 && <span className="text-muted-foreground">Try: nvidia-smi</span>}
+        {lines.length === 0 && <span className="whitespace-normal text-muted-foreground">Each command runs in a shell of its own. Try: nvidia-smi</span>}
         {lines.map((line, index) => (
           <div key={index} className="mb-2">
             <div className="text-primary">$ {line.command}</div>
@@ -66,7 +79,7 @@ export function Terminal({ instance }: { instance: InstanceView }) {
         {busy && <span className="animate-pulse">…</span>}
       </div>
       <form onSubmit={run} className="flex gap-2">
-        <Input aria-label="Command" placeholder="Command" className="font-mono" value={command} onChange={(e) => setCommand(e.target.value)} />
+        <Input aria-label="Command" placeholder="Command" className="font-mono" autoComplete="off" autoCapitalize="off" spellCheck={false} value={command} onKeyDown={recall} onChange={(e) => setCommand(e.target.value)} />
         <Button type="submit" disabled={busy} disabledReason={reason}>
           Run
         </Button>

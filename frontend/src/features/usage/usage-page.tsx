@@ -9,6 +9,7 @@ import {
   type LedgerRowView,
   type UsageView,
 } from "@/api";
+import { BudgetBar } from "@/components/budget-bar";
 import { DataTable, type Column } from "@/components/data-table";
 import { Empty, ErrorPanel, Freshness, Loading } from "@/components/states";
 import { tell } from "@/components/tell";
@@ -17,7 +18,7 @@ import { Card, CardTitle } from "@/components/ui/card";
 import { Field, Input, Select } from "@/components/ui/field";
 import { csvOf, download } from "@/features/usage/csv";
 import { cn } from "@/lib/cn";
-import { bytes, percent, span, usd, usdPerHour } from "@/lib/format";
+import { bytes, span, usd, usdPerHour } from "@/lib/format";
 import { paths } from "@/lib/paths";
 import { useTitle } from "@/lib/use-title";
 
@@ -69,27 +70,9 @@ function Budget({ budget }: { budget: BudgetView }) {
     event.preventDefault();
     void tell(limit ? `Your budget is $${limit} a month` : "No budget any more", save({ budgetBody: { usd_per_month: limit || null } }).unwrap());
   };
-  const share = Math.min(1, budget.share ?? 0);
   return (
     <div className="grid gap-3 text-sm">
-      {budget.usd_per_month !== null && (
-        <div className="grid gap-1">
-          <div
-            role="progressbar"
-            aria-label="Budget spent"
-            aria-valuemin={0}
-            aria-valuemax={100}
-            aria-valuenow={Math.round(share * 100)}
-            className="h-3 overflow-hidden rounded-full bg-muted"
-          >
-            <div className={cn("h-full", budget.reached ? "bg-bad" : budget.warned ? "bg-warn" : "bg-good")} style={{ width: `${share * 100}%` }} />
-          </div>
-          <p>
-            {usd(budget.spent_usd)} of {usd(budget.usd_per_month)} this month ({percent(budget.share ?? 0)}).{" "}
-            {budget.reached && <strong className="text-bad">Used up: nothing new is rented.</strong>}
-          </p>
-        </div>
-      )}
+      {budget.usd_per_month !== null && <BudgetBar budget={budget} />}
       <form onSubmit={submit} className="flex flex-wrap items-end gap-3" aria-label="Budget">
         <Field label="USD a month" hint="At 80 % you are warned, at 100 % instances hibernate. Nothing is ever deleted. Empty: no budget.">
           <Input inputMode="decimal" pattern="[0-9]*(\.[0-9]{1,2})?" value={limit} onChange={(e) => setLimit(e.target.value)} />
