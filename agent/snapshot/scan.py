@@ -13,6 +13,8 @@ import stat
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from shared.domain.snapshot import NO_FILE
+
 
 class Found(NamedTuple):
     path: str
@@ -82,7 +84,7 @@ def scan(roots: Sequence[str], excludes: Sequence[str], problems: list[str]) -> 
                 if entry.name.endswith(".dumont-part"):
                     continue
                 if kind == "s":
-                    problems.append(f"{entry.path}: sockets and devices are not saved")
+                    problems.append(f"{entry.path}: {NO_FILE}")
                 elif kind == "d":
                     inner.append(Found(path, entry.path, entry.name, kind, facts))
                 else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import random
+import re
 import threading
 import time
 import urllib.parse
@@ -66,7 +67,8 @@ class _Answer(Exception):
 def _judge(status: int, body: bytes, good: tuple[int, ...]) -> None:
     if status in good:
         return
-    words = f"storage answered {status}: {body[:200].decode('utf-8', 'replace')}"
+    told = dict(re.findall(r"<(Code|Message)>([^<]{1,200})<", body.decode("utf-8", "replace")))
+    words = f"storage answered {status} {told.get('Code', '')}: {told.get('Message') or repr(body[:200])}"
     if status == 403:
         raise Stale(words)
     if status == 404:

@@ -207,6 +207,16 @@ def keep(instance: str, **rules: int) -> None:
         click.echo("; ".join(f"{name} {count}" for name, count in rules.items()))
 
 
+@snapshots.command("exclude")
+@click.argument("instance")
+@click.argument("patterns", nargs=-1)
+def exclude(instance: str, patterns: tuple[str, ...]) -> None:
+    """Say what snapshots leave out, as in .gitignore; no pattern: nothing. A wake then does not bring it back."""
+    api = client()
+    answer = api.call("PATCH", f"/instances/{find(api, instance)['id']}", {"excludes": list(patterns)})
+    out(answer) if as_json() else click.echo(f"left out: {' '.join(patterns) or 'nothing'}")
+
+
 @snapshots.command("key")
 @click.argument("instance")
 def key(instance: str) -> None:

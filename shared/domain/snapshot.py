@@ -23,6 +23,8 @@ SALT = 16
 PREFIX = len(MAGIC) + SALT + 4
 """How many bytes must be read to learn the head's length."""
 HEAD_LIMIT = 64 << 20
+NO_FILE = "sockets and devices are not saved"
+"""How the agent ends its word on what never is in a snapshot; everything else it names could not be read."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,11 @@ class Snapshot:
     """How many frames of a check of everything were read so far; None: no such check is under way."""
     damaged_packs: tuple[str, ...] = ()
     """The objects that nothing may be built upon."""
+
+    @property
+    def missed(self) -> list[str]:
+        """Files that were there and could not be read."""
+        return [line for line in self.unreadable if not line.endswith(NO_FILE)]
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from shared.flows import keys, metrics, restored, retention
 from shared.flows.advance import advance
 from shared.flows.history import note
 from shared.flows.snapshot_orders import ORDERS_KEPT, order_snapshot, prefix_of, restore_order
-from shared.flows.storage import objects_at, objects_of
+from shared.flows.storage import objects_at, objects_of, with_way_out
 from shared.objects.base import ObjectStore
 from shared.settings import Settings
 from shared.store.base import Delete, Store
@@ -35,7 +35,7 @@ from shared.wire.base import Done
 KEY_FORM = re.compile(r"(p/[0-9a-f]{12}/[0-9]+-[0-9a-f]{16}|m/s-[0-9a-f]{16})")
 FIRST_CHECK = timedelta(days=1)
 """From a commit until samples of the snapshot are read."""
-RESTORE_AGAIN = timedelta(seconds=30)
+RESTORE_AGAIN, RESTORE_AGAIN_AT_MOST = timedelta(seconds=30), timedelta(hours=1)
 """From a restore that failed behind an instance in use until the next try."""
 MISSING = "not every file is back yet"
 STOP = {"stop": True}
@@ -579,8 +579,9 @@ def _after(tx: Transaction, instance: Instance, before: Order, order: Order) -> 
         return instance
     if order.kind == "snapshot" and order.state == "failed":
         snapshot = tx.load(Snapshot, str(order.payload["snapshot_id"]))
-        tx.save(replace(snapshot, state="failed", problem=order.error or "the agent could not take it"))
-        tx.event(instance, "snapshot_failed", f"snapshot {snapshot.id}: {order.error}", "agent")
+        why = with_way_out(order.error or "the agent could not take it")
+        tx.save(replace(snapshot, state="failed", problem=why))
+        tx.event(instance, "snapshot_failed", f"snapshot {snapshot.id}: {why}", "agent")
         return replace(instance, pokes=instance.pokes + 1)
     if order.kind == "restore":
         return _after_restore(tx, instance, before, order)
@@ -611,11 +612,14 @@ def _after_follow(tx: Transaction, instance: Instance, order: Order) -> Instance
 
 def _after_restore(tx: Transaction, instance: Instance, before: Order, order: Order) -> Instance:
     if order.state == "failed":
-        tx.event(instance, "restore_failed", f"restore failed: {order.error}", "agent")
+        tx.event(instance, "restore_failed", f"restore failed: {with_way_out(order.error or 'no word why')}", "agent")
         if instance.state is State.RUNNING and order.payload.get("exact"):
             instance = replace(instance, failure=f"the restore failed half-way, restore again: {order.error}")
         elif instance.state is State.RUNNING and instance.restoring:
-            again = replace(instance, restore_again_at=tx.now + RESTORE_AGAIN)
+            # The longer it has been failing, the longer it waits.
+            tried_for = tx.now - (instance.clocks.usable_at or tx.now)
+            wait = min(RESTORE_AGAIN_AT_MOST, max(RESTORE_AGAIN, tried_for / 2))
+            again = replace(instance, restore_again_at=tx.now + wait)
             instance = replace(again, failure=f"{MISSING}, which is tried again: {order.error}")
         return replace(instance, pokes=instance.pokes + 1)
     usable = order.stage == "usable" or order.state == "done"

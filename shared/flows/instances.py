@@ -259,7 +259,11 @@ def edit(instance_id: str, body: wire.Patch, user_id: str, deps: Deps) -> Instan
             snapshot_every_s=instance.snapshot_every_s if body.snapshot_every_s is None else body.snapshot_every_s,
             on_loss=body.on_loss or instance.on_loss,
             idle_policy=IdlePolicy(**body.idle_policy.model_dump()) if body.idle_policy else instance.idle_policy,
-            spec=replace(instance.spec, hot=tuple(body.hot)) if body.hot is not None else instance.spec,
+            spec=replace(
+                instance.spec,
+                hot=instance.spec.hot if body.hot is None else tuple(body.hot),
+                excludes=instance.spec.excludes if body.excludes is None else tuple(body.excludes),
+            ),
             retention=Rules(**body.retention.model_dump()) if body.retention else instance.retention,
             prune_at=tx.now if body.retention and instance.snapshot_id else instance.prune_at,
         )

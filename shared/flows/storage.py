@@ -43,11 +43,19 @@ WAY_OUT = {
     "InvalidAccessKeyId": "check the access key; was it deleted, or is it of another vendor?",
     "SignatureDoesNotMatch": "check the secret key",
     "NoSuchBucket": "make the bucket first, or correct its name, region or endpoint",
+    "QuotaExceeded": "the bucket is full: make room in it or raise its limit",
+    "InsufficientStorage": "the bucket is full: make room in it or raise its limit",
     "PermanentRedirect": "the bucket is in another region; name that one",
     "AuthorizationHeaderMalformed": "the bucket is in another region; name that one",
     "RequestTimeTooSkewed": "our clock and the storage's differ by more than 15 minutes; tell your administrator",
 }
 """What to do about a refusal, by the code of storage's answer."""
+
+
+def with_way_out(told: str) -> str:
+    """A machine's word on what storage answered, with what to do about it."""
+    code = next((code for code in WAY_OUT if code in told), None)
+    return f"{told}; {WAY_OUT[code]}" if code else told
 
 
 # Where objects are ---------------------------------------------------------------------------------------------------
@@ -340,8 +348,7 @@ def _problem(step: Callable[[], None]) -> str | None:
     try:
         step()
     except errors.StorageError as error:
-        way_out = WAY_OUT.get(str(error.details.get("answered")))
-        return f"{error.message}; {way_out}" if way_out else error.message
+        return with_way_out(error.message)
     return None
 
 

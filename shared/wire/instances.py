@@ -115,6 +115,7 @@ class Patch(Body):
     snapshot_every_s: float | None = Field(default=None, ge=0, le=86400)
     on_loss: Literal["wake", "hibernate"] | None = None
     retention: RetentionBody | None = None
+    excludes: list[Pattern] | None = Field(default=None, max_length=200)
     hot: list[Pattern] | None = Field(default=None, max_length=200)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from tests.support.world import World
 def world() -> World:
     """Its users' buckets are real."""
     made = World(private_addresses=True)
-    object.__setattr__(made.deps, "bucket", build(made.deps.settings).bucket)
+    made.deps = replace(made.deps, bucket=build(made.deps.settings).bucket)
     return made
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -227,7 +227,9 @@ class FakeAgent:
         )
         return [order for order in pending if order.kind == kind]
 
-    def take_snapshot(self, damage: bool = False, order: Order | None = None) -> Snapshot:
+    def take_snapshot(
+        self, damage: bool = False, order: Order | None = None, unreadable: Sequence[str] = ()
+    ) -> Snapshot:
         """Follow a snapshot order, by default the pending one: one pack, then the manifest, then the commit."""
         order = order or self.orders("snapshot")[0]
         deps = self.world.deps
@@ -249,6 +251,7 @@ class FakeAgent:
             bytes=10,
             stored_bytes=10,
             seconds=0.1,
+            unreadable=list(unreadable),
         )
         agents.commit_snapshot(body, self.me, deps)
         return deps.records.load(Snapshot, snapshot.id)

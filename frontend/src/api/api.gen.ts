@@ -1549,6 +1549,7 @@ export type Patch = {
   snapshot_every_s?: number | null;
   on_loss?: ("wake" | "hibernate") | null;
   retention?: RetentionBody | null;
+  excludes?: string[] | null;
   hot?: string[] | null;
 };
 export type EventView = {

@@ -17,6 +17,7 @@ from shared.flows.snapshot_orders import order_snapshot
 from shared.store.records import Transaction
 
 RETRY_S = 300.0
+MISSED_RETRY_S = 3600.0
 
 
 def step(step: Step) -> Next:
@@ -39,6 +40,8 @@ def step(step: Step) -> Next:
         return AGAIN
     snapshot = records.find(Snapshot, str(order.payload["snapshot_id"])) if order else None
     if order is not None and snapshot is not None and snapshot.state == "verified":
+        if attempt is not None and attempt.wants_machine and snapshot.missed:
+            return _stay_awake(step, _missed(snapshot), MISSED_RETRY_S)
         if attempt is not None:
             if attempt.wants_machine:
                 step.end_attempt(attempt, Outcome.READY, "hibernated")
@@ -49,7 +52,7 @@ def step(step: Step) -> Next:
     if attempt is None:
         return lost(step, None, "its machine was gone before the snapshot was whole")
     if order is not None and (order.state == "failed" or (snapshot and snapshot.state == "failed")):
-        return _stay_awake(step, order.error or (snapshot.problem if snapshot else None) or "the snapshot failed")
+        return _stay_awake(step, (snapshot.problem if snapshot else None) or order.error or "the snapshot failed")
     if instance.overdue(step.now, step.deps.settings.time_scale):
         return _stay_awake(step, "the snapshot took too long")
     if gone_silently(step, attempt):
@@ -82,7 +85,15 @@ def _asleep(step: Step) -> Next:
     return AGAIN
 
 
-def _stay_awake(step: Step, why: str) -> Next:
+def _missed(snapshot: Snapshot) -> str:
+    more = f" and {len(snapshot.missed) - 3} more" if len(snapshot.missed) > 3 else ""
+    return (
+        f"{', '.join(snapshot.missed[:3])}{more} could not be read and would be lost; "
+        "make it readable, delete it, or leave it out with `dumont snapshots exclude`"
+    )
+
+
+def _stay_awake(step: Step, why: str, retry_s: float = RETRY_S) -> Next:
     """The machine holds the only copy of the newest work: it is kept, and somebody is told."""
     on_standby = step.instance.attempt_id == step.instance.standby_attempt_id
     step.enter(
@@ -92,6 +103,6 @@ def _stay_awake(step: Step, why: str) -> Next:
         failure=f"the last hibernation failed: {why}",
         order_id=None,
         hibernate_at=None,
-        hibernate_not_before=step.after(RETRY_S),
+        hibernate_not_before=step.after(retry_s),
     )
     return AGAIN
