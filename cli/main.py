@@ -23,7 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "wake": ("lifecycle", "Restore a hibernated instance on any host."),
     "destroy": ("lifecycle", "End an instance, its machines and its snapshots."),
     "exec": ("machine", "Run a command on an instance."),
-    "wait-for": ("machine", "Wait until a file of an instance is restored."),
+    "wait-for": ("machine", "Wait until a file of an instance is restored, or all of them."),
     "ssh": ("machine", "Open a shell on an instance."),
     "ssh-config": ("machine", "An SSH configuration for editors."),
     "ssh-keys": ("machine", "Your SSH public keys."),

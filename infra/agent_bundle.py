@@ -10,12 +10,14 @@ import hashlib
 import subprocess
 import sys
 import zipfile
+from collections import defaultdict
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ABIS = ("3.10", "3.11", "3.12", "3.13", "3.14")
-WHEELS = ("cryptography==50.0.2", "cffi", "pycparser", "blake3==1.0.11")
-ZSTD = "backports.zstd"
+WHEELS = ("cryptography==50.0.2", "cffi==2.1.1", "pycparser==3.0", "blake3==1.0.10")
+"""The newest that all of these Pythons have: a later blake3 has none for 3.10."""
+ZSTD = "backports.zstd==1.8.0"
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux2014_x86_64", "manylinux_2_17_x86_64")
 CODE = (
     "agent/**/*.py",
@@ -39,7 +41,7 @@ target = os.path.join(os.environ.get("HOME") or "/root", ".dumont", "lib", diges
 if not os.path.isdir(target):
     part = "%s.%d.part" % (target, os.getpid())
     with zipfile.ZipFile(bundle) as whole:
-        names = [n for n in whole.namelist() if n.startswith("wheels/" + tag + "/") and not n.endswith("/")]
+        names = [n for n in whole.namelist() if n.startswith("wheels/") and tag in n.split("/")[1].split("+")]
         if not names:
             sys.exit("dumont agent: this bundle has nothing for Python " + tag + " on this machine")
         for name in names:
@@ -88,23 +90,26 @@ def wheels(abi: str, cache: Path) -> list[Path]:
     return sorted(folder.glob("*.whl"))
 
 
-def build(out: Path, abis: list[str], cache: Path) -> None:
-    """Write the bundle; the same inputs give the same bytes."""
+def build(out: Path, abis: list[str], cache: Path, level: int = 6) -> None:
+    """Write the bundle; the same inputs give the same bytes. `level`: of compression."""
     files: dict[str, bytes] = {}
     for pattern in CODE:
         for path in sorted(ROOT.glob(pattern)):
             files[str(path.relative_to(ROOT))] = path.read_bytes()
+    fits: dict[tuple[str, bytes], list[str]] = defaultdict(list)
     for abi in abis:
         for wheel in wheels(abi, cache):
             with zipfile.ZipFile(wheel) as whole:
                 for name in whole.namelist():
                     if not name.endswith("/") and ".dist-info/" not in name:
-                        files[f"wheels/{abi}/{name}"] = whole.read(name)
+                        fits[name, whole.read(name)].append(abi)
+    # What several Pythons share is in it once: half of the file.
+    files |= {f"wheels/{'+'.join(shared)}/{name}": body for (name, body), shared in fits.items()}
     digest = hashlib.sha256(b"".join(name.encode() + body for name, body in sorted(files.items()))).hexdigest()[:16]
     files["__main__.py"] = START.replace("@DIGEST@", digest).encode()
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(out.name + ".part")
-    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as whole:
+    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=level) as whole:
         for name, body in sorted(files.items()):
             whole.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), body, zipfile.ZIP_DEFLATED)
     part.replace(out)

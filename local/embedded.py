@@ -40,13 +40,13 @@ class Embedded:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
-    def objects(self) -> list[str]:
-        """Every key in the bucket."""
+    def s3(self) -> Any:
+        """The S3 server, with the cloud's own key."""
         import boto3
         from botocore.config import Config
 
         s3 = self.state["s3"]
-        client = boto3.client(
+        return boto3.client(
             "s3",
             endpoint_url=s3["endpoint"],
             aws_access_key_id=s3["access_key"],
@@ -54,7 +54,10 @@ class Embedded:
             aws_secret_access_key=s3["secret_key"],
             config=Config(s3={"addressing_style": "path"}),
         )
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=s3["bucket"])
+
+    def objects(self, bucket: str | None = None) -> list[str]:
+        """Every key in a bucket, by default the cloud's."""
+        pages = self.s3().get_paginator("list_objects_v2").paginate(Bucket=bucket or self.state["s3"]["bucket"])
         return [item["Key"] for page in pages for item in page.get("Contents", [])]
 
 

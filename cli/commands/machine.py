@@ -15,7 +15,7 @@ import click
 from cli import config
 from cli.client import ApiError, Client
 from cli.commands.provision import pairs
-from cli.context import as_json, client, find
+from cli.context import as_json, client, find, wait_until
 from cli.render import Duration, Progress, out
 
 
@@ -27,11 +27,22 @@ def waiting_for(path: str, command: Sequence[str]) -> list[str]:
 
 @click.command("wait-for")
 @click.argument("instance")
-@click.argument("path")
+@click.argument("path", required=False)
 @click.option("--timeout", type=Duration(), default="30m", show_default=True)
 @click.pass_context
-def wait_for(context: click.Context, instance: str, path: str, timeout: float) -> None:
-    """Wait until a file or folder is restored: `dumont wait-for mine models/base.gguf`."""
+def wait_for(context: click.Context, instance: str, path: str | None, timeout: float) -> None:
+    """Wait until a file or folder is restored: `dumont wait-for mine models/base.gguf`; without a path: until every file is."""
+    if path is None:
+        api = client()
+        one = wait_until(
+            api,
+            find(api, instance),
+            lambda i: bool(i["resting"]) and not i["restoring"],
+            timeout,
+            lambda i: [f"{i['name']} is {i['state']}" + (": its files are on the way" if i["restoring"] else "")],
+        )
+        out(one) if as_json() else click.echo(f"{one['name']} is {one['state']}; no file is missing")
+        return
     context.invoke(
         exec_, instance=instance, command=("true",), cwd=None, env=(), timeout=timeout, take_stdin=False, after=path
     )

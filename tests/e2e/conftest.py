@@ -8,17 +8,20 @@ The latter rents real machines and costs money.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from bench import ledger
-from local.embedded import Embedded, running
+from local.embedded import ROOT, Embedded, running
 
 PATIENCE_S = float(os.environ.get("DUMONT_TEST_PATIENCE_S", "120" if "DUMONT_API_URL" not in os.environ else "1200"))
 
@@ -130,3 +133,26 @@ def gpu_instance(api_client: ApiClient) -> Iterator[GpuInstance]:
     finally:
         api_client.call("DELETE", f"/instances/{view['id']}/destroy?wait=50")
         api_client.until(view["id"], "destroyed")
+
+
+class Terminal:
+    def __init__(self, local: Embedded, home: Path) -> None:
+        self.env = {**os.environ, "HOME": str(home), "PYTHONPATH": str(ROOT), "DUMONT_API_URL": local.state["api_url"]}
+        for name in ("DUMONT_API_KEY", "XDG_CONFIG_HOME"):
+            self.env.pop(name, None)
+
+    def __call__(self, *words: str, expect: int = 0, stdin: str | None = None) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "cli", *words], env=self.env, cwd=ROOT, capture_output=True, text=True, input=stdin,
+            timeout=150,
+        )  # fmt: skip
+        assert done.returncode == expect, (words, done.returncode, done.stdout[-2000:], done.stderr[-2000:])
+        return done.stdout + done.stderr
+
+
+@pytest.fixture
+def dumont(local: Embedded, tmp_path: Path) -> Terminal:
+    terminal = Terminal(local, tmp_path)
+    demo = local.state["demo"]
+    terminal("login", "--email", demo["email"], "--password", demo["password"])
+    return terminal

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from local.embedded import ROOT, Embedded
-from tests.e2e.conftest import ApiClient, ApiError, GpuInstance
+from tests.e2e.conftest import ApiClient, ApiError, GpuInstance, Terminal
 
 
 def eventually(check: Callable[[], Any], patience_s: float = 60) -> Any:
@@ -177,29 +177,6 @@ def test_the_agents_machine_holds_no_credential_but_its_token(local: Embedded, g
 
 
 # The command line ---------------------------------------------------------------------------------------------------
-
-
-class Terminal:
-    def __init__(self, local: Embedded, home: Path) -> None:
-        self.env = {**os.environ, "HOME": str(home), "PYTHONPATH": str(ROOT), "DUMONT_API_URL": local.state["api_url"]}
-        for name in ("DUMONT_API_KEY", "XDG_CONFIG_HOME"):
-            self.env.pop(name, None)
-
-    def __call__(self, *words: str, expect: int = 0, stdin: str | None = None) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "cli", *words], env=self.env, cwd=ROOT, capture_output=True, text=True, input=stdin,
-            timeout=150,
-        )  # fmt: skip
-        assert done.returncode == expect, (words, done.returncode, done.stdout[-2000:], done.stderr[-2000:])
-        return done.stdout + done.stderr
-
-
-@pytest.fixture
-def dumont(local: Embedded, tmp_path: Path) -> Terminal:
-    terminal = Terminal(local, tmp_path)
-    demo = local.state["demo"]
-    terminal("login", "--email", demo["email"], "--password", demo["password"])
-    return terminal
 
 
 def test_the_main_job_from_the_command_line(dumont: Terminal, tmp_path: Path) -> None:
