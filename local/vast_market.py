@@ -68,6 +68,9 @@ class Rented:
     message: str = ""
     destroyed_at: float | None = None
     running_since: float | None = None
+    """Since when it is billed and its bill not closed."""
+    ran_at: float | None = None
+    """When its container started."""
     gpu_usd: float = 0.0
     """For the time up to `running_since`."""
     bid: float | None = None
@@ -214,6 +217,7 @@ class Vast:
         await rented.machine.listen()
         rented.machine.start()
         rented.status, rented.running_since = "running", time.time()
+        rented.ran_at = rented.running_since
         rented.message = f"success, running {rented.image.replace('/', '_')}/ssh"
 
     def _halt(self, rented: Rented, status: str) -> None:
@@ -586,7 +590,7 @@ def instance_row(rented: Rented) -> dict[str, Any]:
             "direct_port_end": max(rented.ports.values()) if running else -1,
             "start_date": rented.created_at,
             "duration": rented.offer["duration"],
-            "uptime_mins": (time.time() - rented.created_at) / 60 if running else None,
+            "uptime_mins": (time.time() - rented.ran_at) / 60 if running and rented.ran_at else None,
             "client_run_time": 1.1,
             "host_run_time": 2_592_000.0,
             "gpu_totalram": offer["gpu_total_ram"],

@@ -9,7 +9,7 @@ until the provider no longer finds it. Only then is it `closed`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
@@ -37,6 +37,8 @@ class Receipt:
     """What became of a machine: when its end was asked for, when it was proven gone, what it cost."""
 
     requested_at: datetime
+    accepted_at: datetime | None = None
+    """When the provider took the newest such wish; once the machine is proven gone, what it costs ended here."""
     confirmed_at: datetime | None = None
     tries: int = 0
     usd: Decimal = Decimal(0)
@@ -83,6 +85,10 @@ class Attempt:
     """When its machine was proven gone; what the ledger is ordered by."""
     bid_headroom: float | None = None
     """Of an interruptible machine: how much more was bid than the lowest price that was taken."""
+    bills_loading: bool = True
+    """False where a provider bills the disk alone until the machine runs."""
+    ran_at: datetime | None = None
+    """Since when it runs, by its provider's word."""
     expected_ready_s: float = 120.0
     """From its machine's history when it was opened."""
 
@@ -103,6 +109,21 @@ class Attempt:
         """False only when certainly nothing was rented or it is proven gone."""
         return self.stage is not Stage.CLOSED and self.asked_at is not None
 
+    @property
+    def whole_from(self) -> datetime | None:
+        """From when on its whole rate is billed; None while it is not known to have run: then its disk is."""
+        if self.bills_loading or self.created_at is None:
+            return self.created_at
+        known = self.ran_at or self.adopted_at
+        return max(known, self.created_at) if known else None
+
+    @property
+    def billed_until(self) -> datetime | None:
+        """None until it is proven gone."""
+        if self.receipt is None or self.receipt.confirmed_at is None:
+            return None
+        return self.receipt.accepted_at or self.receipt.confirmed_at
+
     def ending(self, outcome: Outcome, why: str, now: datetime) -> Attempt:
         """Wants no machine any more; the receipt is opened. An outcome already known stays."""
         if self.stage in (Stage.ENDING, Stage.CLOSED):
@@ -120,22 +141,32 @@ class Attempt:
 
     def closed(self, now: datetime) -> Attempt:
         """Proven gone, or never there."""
-        receipt = self.receipt or Receipt(requested_at=now)
-        return replace(
-            self,
-            stage=Stage.CLOSED,
-            open=False,
-            closed_at=now,
-            receipt=replace(receipt, confirmed_at=now, usd=self.usd_until(now)),
-            next_action_at=None,
-        )
+        receipt = replace(self.receipt or Receipt(requested_at=now), confirmed_at=now)
+        gone = replace(self, stage=Stage.CLOSED, open=False, closed_at=now, receipt=receipt, next_action_at=None)
+        return replace(gone, receipt=replace(receipt, usd=gone.usd_until(now)))
 
     def usd_until(self, now: datetime) -> Decimal:
-        """An upper bound of what the machine cost: the whole rate from creation on."""
+        """What the machine cost until then."""
+        return self.usd_between(self.created_at, now) if self.created_at is not None else Decimal(0)
+
+    def usd_between(self, since: datetime, until: datetime) -> Decimal:
+        """Its disk's rate from creation on, its whole rate from `whole_from` on, both until its end."""
         if self.created_at is None:
             return Decimal(0)
-        hours = Decimal(str(max(0.0, (now - self.created_at).total_seconds()))) / 3600
-        return (self.usd_per_hour * hours).quantize(Decimal("0.000001"))
+        end = min(until, self.billed_until or until)
+        whole = seconds_within(self.whole_from, end, since, until) if self.whole_from else Decimal(0)
+        lasted = seconds_within(self.created_at, end, since, until)
+        usd = self.usd_per_hour * whole + self.usd_disk_per_hour * (lasted - whole)
+        return (usd / 3600).quantize(Decimal("0.000001"))
+
+
+def seconds(span: timedelta) -> Decimal:
+    return Decimal(span.days * 86400 + span.seconds) + Decimal(span.microseconds) / 1_000_000
+
+
+def seconds_within(start: datetime, end: datetime, since: datetime, until: datetime) -> Decimal:
+    """Seconds that [start, end) and [since, until) share."""
+    return max(Decimal(0), seconds(min(end, until) - max(start, since)))
 
 
 LABEL_PREFIX = "dumont-"

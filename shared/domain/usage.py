@@ -1,4 +1,4 @@
-"""Where the money went: every machine from its creation until it was proven gone, at its whole rate.
+"""Where the money went: every machine from its creation until its end, believed once it is proven gone, as its provider bills it.
 
 Pure: attempts in, rows and sums out. All amounts are USD; a range is half open, `since` <= t < `until`.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from shared.domain.attempt import Attempt, Outcome
+from shared.domain.attempt import Attempt, Outcome, seconds_within
 from shared.domain.instance import Instance, State
 from shared.domain.kept import DELETED, Stretch
 from shared.domain.reference_prices import STORAGE, reference_of
@@ -35,21 +35,18 @@ class Row:
     usd_per_hour: Decimal
     start: datetime
     end: datetime | None
-    """None while it exists."""
+    """When its provider took the wish for its end; None until it is proven gone."""
+    usd_loading_per_hour: Decimal
+    """What it costs before it runs: its whole rate, or its disk's alone."""
+    ran_at: datetime | None
+    """From when on its whole rate counts."""
     served: bool
     """False: it never became the instance's machine, so what it cost is wasted."""
     why: str | None
     seconds: Decimal
+    ran_seconds: Decimal
     usd: Decimal
-
-
-def seconds(span: timedelta) -> Decimal:
-    return Decimal(span.days * 86400 + span.seconds) + Decimal(span.microseconds) / 1_000_000
-
-
-def overlap(start: datetime, end: datetime, since: datetime, until: datetime) -> Decimal:
-    """Seconds that [start, end) and [since, until) share."""
-    return max(Decimal(0), seconds(min(end, until) - max(start, since)))
+    attempt: Attempt
 
 
 def rows(attempts: Iterable[Attempt], since: datetime, until: datetime) -> list[Row]:
@@ -58,8 +55,8 @@ def rows(attempts: Iterable[Attempt], since: datetime, until: datetime) -> list[
     for attempt in attempts:
         if attempt.created_at is None:
             continue
-        end = attempt.receipt.confirmed_at if attempt.receipt else None
-        lasted = overlap(attempt.created_at, end or until, since, until)
+        end, ran_at = attempt.billed_until, attempt.whole_from
+        lasted = seconds_within(attempt.created_at, end or until, since, until)
         if lasted == 0 and not since <= attempt.created_at < until:
             continue
         found.append(
@@ -73,10 +70,14 @@ def rows(attempts: Iterable[Attempt], since: datetime, until: datetime) -> list[
                 usd_per_hour=attempt.usd_per_hour,
                 start=attempt.created_at,
                 end=end,
+                usd_loading_per_hour=attempt.usd_per_hour if attempt.bills_loading else attempt.usd_disk_per_hour,
+                ran_at=ran_at,
                 served=attempt.adopted_at is not None or attempt.outcome in (Outcome.READY, Outcome.LOST),
                 why=attempt.why,
                 seconds=lasted,
-                usd=(attempt.usd_per_hour * lasted / HOUR).quantize(MICRO),
+                ran_seconds=seconds_within(ran_at, end or until, since, until) if ran_at else Decimal(0),
+                usd=attempt.usd_between(since, until),
+                attempt=attempt,
             )
         )
     return sorted(found, key=lambda row: (row.start, row.attempt_id))
@@ -92,14 +93,8 @@ def by_day(of: Sequence[Row], since: datetime, until: datetime) -> list[tuple[st
     day = since.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     while day < until:
         after = day + timedelta(days=1)
-        usd = sum(
-            (
-                row.usd_per_hour * overlap(row.start, row.end or until, max(day, since), min(after, until)) / HOUR
-                for row in of
-            ),
-            Decimal(0),
-        )
-        days.append((day.date().isoformat(), usd.quantize(MICRO)))
+        usd = sum((row.attempt.usd_between(max(day, since), min(after, until)) for row in of), Decimal(0))
+        days.append((day.date().isoformat(), usd))
         day = after
     return days
 
@@ -115,16 +110,16 @@ def asleep(instance: Instance, served: Sequence[Row], since: datetime, until: da
     life_end = instance.entered_at if gone else until
     if not served:
         if instance.state is State.HIBERNATED and instance.last_machine:
-            idle = overlap(instance.entered_at, life_end, since, until)
+            idle = seconds_within(instance.entered_at, life_end, since, until)
             saved = instance.last_machine.usd_per_hour * idle / HOUR
         return saved.quantize(MICRO)
     if instance.created_at < since and served[0].start > since:
-        saved += served[0].usd_per_hour * overlap(since, served[0].start, since, until) / HOUR
+        saved += served[0].usd_per_hour * seconds_within(since, served[0].start, since, until) / HOUR
     for row, after in zip(served, [*served[1:], None], strict=True):
         if row.end is None:
             continue
         next_start = after.start if after else life_end
-        saved += row.usd_per_hour * overlap(row.end, next_start, since, until) / HOUR
+        saved += row.usd_per_hour * seconds_within(row.end, next_start, since, until) / HOUR
     return saved.quantize(MICRO)
 
 
@@ -136,7 +131,7 @@ def against_market(served: Iterable[Row]) -> tuple[Decimal, set[str]]:
         if reference is None:
             unknown.add(row.gpu_name)
             continue
-        saved += (reference.usd_per_gpu_hour * row.gpu_count - row.usd_per_hour) * row.seconds / HOUR
+        saved += (reference.usd_per_gpu_hour * row.gpu_count - row.usd_per_hour) * row.ran_seconds / HOUR
     return saved.quantize(MICRO), unknown
 
 
@@ -158,7 +153,7 @@ def storage(
     usd, kept = Decimal(0), 0
 
     def cost(stored: int, begin: datetime, end: datetime) -> Decimal:
-        lasted = overlap(begin, end, since, until)
+        lasted = seconds_within(begin, end, since, until)
         return price.usd_per_gb_month * Decimal(stored) / Decimal(10**9) * lasted / MONTH_S
 
     for one in snapshots:

@@ -32,7 +32,7 @@ from shared.wire import usage as wire
 LONGEST = timedelta(days=400)
 ROWS_SHOWN = 2000
 ASLEEP = "seconds without a machine x the hourly rate of the machine before / 3600"
-MARKET = "(reference price per GPU x GPUs - the rate paid) x hours the machine existed, machines that served only"
+MARKET = "(reference price per GPU x GPUs - the rate paid) x hours the machine ran, machines that served only"
 
 
 def _range(query: wire.UsageQuery, now: datetime) -> tuple[datetime, datetime]:

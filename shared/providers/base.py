@@ -43,6 +43,8 @@ class RentedMachine:
     ports: dict[str, int] = field(default_factory=dict)
     """Inside port -> outside port."""
     started_at: datetime | None = None
+    ran_at: datetime | None = None
+    """Of one that runs: since when, where the provider says so."""
 
 
 @dataclass(frozen=True)

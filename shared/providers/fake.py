@@ -91,7 +91,10 @@ class FakeProvider:
     def set_status(self, machine_id: str, status: MachineStatus, message: str = "") -> None:
         made = self._one(machine_id)
         ssh = ("127.0.0.1", 2200) if status is MachineStatus.RUNNING else (None, None)
-        made.machine = replace(made.machine, status=status, message=message, ssh_host=ssh[0], ssh_port=ssh[1])
+        ran_at = (made.machine.ran_at or self.clock.now()) if status is MachineStatus.RUNNING else made.machine.ran_at
+        made.machine = replace(
+            made.machine, status=status, message=message, ssh_host=ssh[0], ssh_port=ssh[1], ran_at=ran_at
+        )
 
     def add_foreign(self, label: str) -> str:
         """A machine in the account that is not ours."""

@@ -11,7 +11,7 @@ import json
 import re
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -244,7 +244,8 @@ def _machine_from(row: dict[str, Any]) -> RentedMachine:
     port = direct or row.get("ssh_port")
     status = _status(row, message)
     running = status is MachineStatus.RUNNING
-    started = row.get("start_date")
+    started, uptime = row.get("start_date"), row.get("uptime_mins")
+    ran_at = datetime.now(UTC) - timedelta(minutes=uptime) if running and isinstance(uptime, int | float) else None
     return RentedMachine(
         provider=Vast.name,
         machine_id=str(row["id"]),
@@ -256,6 +257,7 @@ def _machine_from(row: dict[str, Any]) -> RentedMachine:
         ssh_port=int(port) if running and host and port else None,
         ports=ports,
         started_at=datetime.fromtimestamp(float(started), UTC) if started else None,
+        ran_at=ran_at,
     )
 
 

@@ -122,6 +122,11 @@ class LedgerRowView(View):
     usd_per_hour: Decimal
     start: datetime
     end: datetime | None
+    """When its provider took the wish for its end; None until it is proven gone."""
+    usd_loading_per_hour: Decimal
+    """What it costs before it runs: its whole rate, or, where the provider bills so, its disk's alone."""
+    ran_at: datetime | None
+    """From when on its whole rate counts."""
     served: bool
     why: str | None
     seconds: float

@@ -21,6 +21,7 @@ from shared.domain.reference_prices import STORAGE, reference_of
 from shared.domain.snapshot import Snapshot
 from shared.flows import instances
 from shared.flows import usage as flow
+from shared.providers.base import Features, MachineStatus
 from shared.store.shapes import BUDGETS, EVENTS_OF_INSTANCE, SNAPSHOTS_OF_INSTANCE
 from shared.sweeps.budgets import budgets
 from shared.wire.usage import BudgetBody, UsageQuery
@@ -328,3 +329,95 @@ def test_storage_costs_until_it_is_deleted_and_at_least_the_vendors_minimum(vend
     assert shown.usd == pytest.approx(price * 1000 * days / 30, rel=Decimal("0.001"))
     later = flow.show(UsageQuery(since=gone.entered_at + timedelta(days=81)), world.user.id, world.deps).storage
     assert later.usd == 0, "past every minimum"
+
+
+# As the provider bills it -------------------------------------------------------------------------------------------
+
+
+def loading(ran: float | None, end: float | None = 3600, adopted: float | None = None) -> Attempt:
+    """At a provider that bills the disk alone until the machine runs; in seconds after START."""
+    return replace(
+        an_attempt(end=end, rate="0.37", served=False),
+        bills_loading=False,
+        usd_disk_per_hour=Decimal("0.01"),
+        ran_at=None if ran is None else START + timedelta(seconds=ran),
+        adopted_at=None if adopted is None else START + timedelta(seconds=adopted),
+    )
+
+
+def test_where_loading_is_not_billed_the_disk_is_until_the_machine_runs() -> None:
+    (never,) = rows(loading(None))
+    (ran,) = rows(loading(1800, adopted=2000))
+    (said_nothing,) = rows(loading(None, adopted=900))
+
+    assert (never.usd, never.ran_at, never.ran_seconds) == (Decimal("0.01"), None, Decimal(0))
+    assert (ran.usd, ran.ran_seconds) == (Decimal("0.01") + Decimal("0.36") / 2, Decimal(1800))
+    assert said_nothing.usd == Decimal("0.01") + Decimal("0.36") * 3 / 4
+    assert (ran.usd_loading_per_hour, ran.seconds) == (Decimal("0.01"), Decimal(3600))
+    saved, _ = usage.against_market([never])
+    assert saved == 0, "what never ran would have cost nothing elsewhere"
+
+
+@given(st.integers(0, 90_000), st.integers(0, 90_000), st.integers(1, 47))
+def test_days_and_cuts_add_up_with_loading_too(ran: int, lasted: int, cut: int) -> None:
+    attempt = loading(min(ran, lasted), lasted)
+    until, middle = START + timedelta(hours=48), START + timedelta(hours=cut)
+    whole = usage.rows([attempt], START, until)
+    halves = usage.rows([attempt], START, middle) + usage.rows([attempt], middle, until)
+
+    assert abs(sum(u for _, u in usage.by_day(whole, START, until)) - usage.total(whole)) <= Decimal("0.00001")
+    assert abs(usage.total(halves) - usage.total(whole)) <= Decimal("0.00001")
+    assert attempt.receipt is not None and attempt.usd_until(until) == usage.total(whole)
+
+
+def unbilled_loading() -> World:
+    world = World()
+    world.provider.features = Features(bills_while_loading=False)
+    world.provider.stock = [replace(o, usd_disk_per_hour=Decimal("0.01")) for o in world.provider.stock]
+    return world
+
+
+@pytest.mark.parametrize("doubt", [False, True])
+def test_whether_a_loser_ran_is_asked_before_it_goes_and_in_doubt_it_did(doubt: bool) -> None:
+    world = unbilled_loading()
+    instance = world.provision(width=3)
+    world.settle(instance.id, lambda i: len(world.created(i.id)) == 3)
+    winner, ran, loads = world.created(instance.id)
+    world.clock.step(seconds=30)
+    world.provider.set_status(str(ran.machine_id), MachineStatus.RUNNING)
+    began = world.clock.now()
+    world.clock.step(seconds=4)
+    world.agent(winner).register()
+    if doubt:
+        world.provider.fail_next["list"] = [errors.ProviderBusy("slow down", 1)] * 2
+    world.settle(instance.id)
+    by_id = {row.attempt_id: row for row in flow.ledger(UsageQuery(), world.user.id, world.deps).rows}
+
+    assert by_id[ran.id].end is not None and by_id[loads.id].end is not None
+    assert ran.created_at is not None and loads.created_at is not None
+    if doubt:
+        assert by_id[ran.id].ran_at == ran.created_at and by_id[loads.id].ran_at == loads.created_at
+    else:
+        assert by_id[ran.id].ran_at == began and by_id[loads.id].ran_at is None
+        assert by_id[loads.id].usd < by_id[ran.id].usd
+    assert world.provider.made.keys() == {winner.machine_id}
+
+
+def test_a_machine_costs_until_its_end_was_last_accepted_and_only_once_it_is_gone() -> None:
+    world = World()
+    world.provider.stubborn = 3
+    instance, _ = world.running(width=1)
+    world.clock.step(hours=1)
+    instances.destroy(instance.id, 0, world.user.id, world.deps)
+    asked_at = world.clock.now()
+    (row,) = flow.ledger(UsageQuery(), world.user.id, world.deps).rows
+    assert row.end is None, "it is not proven gone"
+    world.settle(instance.id)
+    (row,) = flow.ledger(UsageQuery(), world.user.id, world.deps).rows
+    (attempt,) = world.attempts(instance.id)
+
+    assert attempt.receipt is not None and attempt.receipt.accepted_at is not None
+    assert attempt.receipt.confirmed_at is not None
+    assert asked_at < attempt.receipt.accepted_at < attempt.receipt.confirmed_at
+    assert row.end == attempt.receipt.accepted_at
+    assert row.usd == attempt.receipt.usd

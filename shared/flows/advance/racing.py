@@ -212,6 +212,7 @@ def _open(step: Step, alive: Sequence[Attempt], strategy: Strategy, situation: S
             usd_disk_per_hour=offer.usd_disk_per_hour,
             region=offer.region,
             bid_headroom=_headroom(step, offer),
+            bills_loading=step.provider(offer.provider).features.bills_while_loading,
             secret_hash=keys.agent_secret_hash(deps.settings, attempt_id),
             opened_at=tx.now,
             expected_ready_s=expected,

@@ -128,6 +128,9 @@ def _address(step: Step, attempt: Attempt) -> Next:
         return step.after(30 if late else 1)
 
     def apply(tx: Transaction, instance: Instance) -> None:
+        adopted = tx.load(Attempt, attempt.id)
+        if adopted.ran_at is None and machine.ran_at is not None:
+            tx.save(replace(adopted, ran_at=machine.ran_at))
         if instance.machine is not None:
             tx.save(
                 replace(

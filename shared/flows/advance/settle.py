@@ -95,6 +95,8 @@ def _end(step: Step, attempt: Attempt, listed: dict[str, dict[str, RentedMachine
             return AGAIN
         machine_id = machine.machine_id
         step.change_attempt(attempt.id, lambda fresh, _: _known(fresh, machine))
+    elif not attempt.bills_loading and attempt.whole_from is None and not (attempt.receipt and attempt.receipt.tries):
+        _whether_it_ran(step, attempt, listed)
     try:
         step.provider(attempt.provider).terminate(machine_id)
     except errors.MachineNotFound:
@@ -115,7 +117,7 @@ def _end(step: Step, attempt: Attempt, listed: dict[str, dict[str, RentedMachine
         step.change_attempt(attempt.id, lambda fresh, _: _alarmed(fresh))
     tries = attempt.receipt.tries + 1 if attempt.receipt else 1
     again_at = step.now + timedelta(seconds=min(30.0, 0.5 * 2 ** min(tries - 1, 6)))
-    step.change_attempt(attempt.id, lambda fresh, _: _tried(fresh, tries, again_at))
+    step.change_attempt(attempt.id, lambda fresh, now: _tried(fresh, tries, now, again_at))
     return again_at
 
 
@@ -123,9 +125,22 @@ def _alarmed(attempt: Attempt) -> Attempt:
     return replace(attempt, receipt=replace(attempt.receipt, alarmed=True)) if attempt.receipt else attempt
 
 
-def _tried(attempt: Attempt, tries: int, again_at: datetime) -> Attempt:
-    receipt = replace(attempt.receipt, tries=tries) if attempt.receipt else None
+def _tried(attempt: Attempt, tries: int, now: datetime, again_at: datetime) -> Attempt:
+    """The provider has taken the wish for its end once more."""
+    receipt = replace(attempt.receipt, tries=tries, accepted_at=now) if attempt.receipt else None
     return replace(attempt, receipt=receipt, next_action_at=again_at)
+
+
+def _whether_it_ran(step: Step, attempt: Attempt, listed: dict[str, dict[str, RentedMachine]]) -> None:
+    """Before it goes, for the ledger: one that never registered may have run, and be billed whole. In doubt it was."""
+    try:
+        machine = _list(step, attempt.provider, listed).get(attempt.label)
+    except errors.ProviderError:
+        machine = None
+    if machine is not None and machine.status in (MachineStatus.LOADING, MachineStatus.BROKEN):
+        return
+    ran_at = machine.ran_at if machine else None
+    step.change_attempt(attempt.id, lambda fresh, _: replace(fresh, ran_at=ran_at or fresh.created_at))
 
 
 def _known(attempt: Attempt, machine: RentedMachine) -> Attempt:
@@ -138,6 +153,7 @@ def _known(attempt: Attempt, machine: RentedMachine) -> Attempt:
         created_at=attempt.created_at or attempt.asked_at,
         ssh_host=machine.ssh_host or attempt.ssh_host,
         ssh_port=machine.ssh_port or attempt.ssh_port,
+        ran_at=attempt.ran_at or machine.ran_at,
         next_action_at=None,
     )
 
@@ -174,18 +190,23 @@ def _watch(step: Step, attempt: Attempt, listed: dict[str, dict[str, RentedMachi
     if step.now >= limit:
         step.end_attempt(attempt, Outcome.FAILED, f"not ready within {step.deps.settings.boot_deadline_s:g} s")
         return AGAIN
+    ran_at = attempt.ran_at
     looked = (step.now - attempt.asked_at).total_seconds()
     if looked >= LOOK_S * step.deps.settings.time_scale:
         machine = _list(step, attempt.provider, listed).get(attempt.label)
         if machine and machine.status in (MachineStatus.BROKEN, MachineStatus.STOPPED, MachineStatus.OFFLINE):
             step.end_attempt(attempt, Outcome.FAILED, machine.message or f"the machine is {machine.status}")
             return AGAIN
+        ran_at = ran_at or (machine.ran_at if machine else None)
         settled_at = (attempt.created_at or attempt.asked_at) + timedelta(seconds=step.deps.settings.settle_s)
         if machine is None and step.now >= settled_at and _really_gone(step, attempt):
             step.end_attempt(attempt, Outcome.FAILED, "the provider no longer has the machine")
             return AGAIN
     again_at = min(limit, step.after(LOOK_S))
     step.change_attempt(
-        attempt.id, lambda fresh, _: replace(fresh, next_action_at=again_at) if fresh.stage is Stage.CREATED else fresh
+        attempt.id,
+        lambda fresh, _: (
+            replace(fresh, next_action_at=again_at, ran_at=ran_at) if fresh.stage is Stage.CREATED else fresh
+        ),
     )
     return again_at
