@@ -21,15 +21,16 @@ from local.embedded import Embedded
 CENT = Decimal("0.01")
 PATIENCE_S = 30.0
 """For machines that are being made or ended while the two are read."""
-GOALS = {"billed_not_listed": [], "listed_not_billed": [], "ledger_off_usd_machine": "< 0.01"}
+GOALS = {
+    "billed_not_listed": [],
+    "listed_not_billed": [],
+    "ledger_off_usd": "< 0.01",
+    "ledger_off_usd_machine": "< 0.01",
+}
 
 
 def beside(bills: Iterable[Mapping[str, Any]], rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Machines that only one of them knows, and by how much the two differ on a machine at most.
-
-    The ledger counts the whole rate from creation until a machine is proven gone, as one that might be billed so; a provider
-    may bill less, never more than a cent's rounding.
-    """
+    """Machines that only one of them knows, and by how much the two differ: in all, and on a machine at most."""
     billed: dict[str, Decimal] = defaultdict(Decimal)
     for bill in bills:
         billed[str(bill["label"]).removeprefix("dumont-")] += Decimal(bill["usd_gpu"]) + Decimal(bill["usd_storage"])
@@ -43,15 +44,17 @@ def beside(bills: Iterable[Mapping[str, Any]], rows: Iterable[Mapping[str, Any]]
         "listed_not_billed": sorted(listed.keys() - billed.keys()),
         "ledger_usd": float(sum(listed.values(), Decimal(0))),
         "bills_usd": float(round(sum(billed.values(), Decimal(0)), 6)),
+        "ledger_off_usd": float(round(abs(sum(listed.values(), Decimal(0)) - sum(billed.values(), Decimal(0))), 6)),
         "ledger_off_usd_machine": float(round(off, 6)),
         "ledger_short_usd_machine": float(round(max(short, Decimal(0)), 6)),
     }
 
 
 def agrees(found: Mapping[str, Any]) -> bool:
-    """Every machine on both, and none off by a cent."""
+    """Every machine on both, and neither one of them nor their sum off by a cent."""
     same = not found["billed_not_listed"] and not found["listed_not_billed"]
-    return same and Decimal(str(found["ledger_off_usd_machine"])) < CENT
+    off = max(Decimal(str(found[name])) for name in ("ledger_off_usd", "ledger_off_usd_machine"))
+    return same and off < CENT
 
 
 def of_cloud(cloud: Embedded, patience_s: float = PATIENCE_S) -> dict[str, Any]:

@@ -20,7 +20,7 @@ EXPIRING = ("sessions", "events", "orders", "idempotency", "throttles", "metrics
 """Collections whose documents Firestore may delete once `expires_at` is past."""
 UNINDEXED = {
     "instances": ("need", "spec", "labels", "lease", "clocks", "idleness", "idle_policy", "machine", "last_machine"),
-    "attempts": ("receipt",),
+    "attempts": ("receipt", "pauses"),
     "orders": ("payload", "result"),
     "events": ("details", "message"),
     "pulses": ("gpus", "why", "vetoes", "minute"),

@@ -47,6 +47,14 @@ class Receipt:
 
 
 @dataclass(frozen=True)
+class Pause:
+    """Time in which a machine did not run, by its provider's word: stopped, or its host lost. Its disk is billed alone."""
+
+    since: datetime
+    until: datetime | None = None
+
+
+@dataclass(frozen=True)
 class Attempt:
     id: str
     instance_id: str
@@ -89,6 +97,7 @@ class Attempt:
     """False where a provider bills the disk alone until the machine runs."""
     ran_at: datetime | None = None
     """Since when it runs, by its provider's word."""
+    pauses: tuple[Pause, ...] = ()
     expected_ready_s: float = 120.0
     """From its machine's history when it was opened."""
 
@@ -114,8 +123,22 @@ class Attempt:
         """From when on its whole rate is billed; None while it is not known to have run: then its disk is."""
         if self.bills_loading or self.created_at is None:
             return self.created_at
-        known = self.ran_at or self.adopted_at
-        return max(known, self.created_at) if known else None
+        # A provider may count from its newest start; that its agent was there before proves an earlier one.
+        known = [at for at in (self.ran_at, self.adopted_at) if at is not None]
+        return max(min(known), self.created_at) if known else None
+
+    @property
+    def paused(self) -> bool:
+        return bool(self.pauses) and self.pauses[-1].until is None
+
+    def seen(self, runs: bool, at: datetime) -> Attempt:
+        """As its provider says it is since then; matters where a machine that does not run is not billed whole."""
+        if self.bills_loading or runs != self.paused:
+            return self
+        if not runs:
+            return replace(self, pauses=(*self.pauses, Pause(at)))
+        last = self.pauses[-1]
+        return replace(self, pauses=(*self.pauses[:-1], Pause(last.since, max(last.since, at))))
 
     @property
     def billed_until(self) -> datetime | None:
@@ -153,11 +176,18 @@ class Attempt:
         """Its disk's rate from creation on, its whole rate from `whole_from` on, both until its end."""
         if self.created_at is None:
             return Decimal(0)
-        end = min(until, self.billed_until or until)
-        whole = seconds_within(self.whole_from, end, since, until) if self.whole_from else Decimal(0)
-        lasted = seconds_within(self.created_at, end, since, until)
+        whole = self.whole_seconds(since, until)
+        lasted = seconds_within(self.created_at, self.billed_until or until, since, until)
         usd = self.usd_per_hour * whole + self.usd_disk_per_hour * (lasted - whole)
         return (usd / 3600).quantize(Decimal("0.000001"))
+
+    def whole_seconds(self, since: datetime, until: datetime) -> Decimal:
+        """For how long within a range its whole rate is billed."""
+        begin, end = self.whole_from, min(until, self.billed_until or until)
+        if begin is None:
+            return Decimal(0)
+        paused = (seconds_within(max(p.since, begin), min(p.until or end, end), since, until) for p in self.pauses)
+        return seconds_within(begin, end, since, until) - sum(paused, Decimal(0))
 
 
 def seconds(span: timedelta) -> Decimal:

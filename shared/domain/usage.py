@@ -55,7 +55,7 @@ def rows(attempts: Iterable[Attempt], since: datetime, until: datetime) -> list[
     for attempt in attempts:
         if attempt.created_at is None:
             continue
-        end, ran_at = attempt.billed_until, attempt.whole_from
+        end = attempt.billed_until
         lasted = seconds_within(attempt.created_at, end or until, since, until)
         if lasted == 0 and not since <= attempt.created_at < until:
             continue
@@ -71,11 +71,11 @@ def rows(attempts: Iterable[Attempt], since: datetime, until: datetime) -> list[
                 start=attempt.created_at,
                 end=end,
                 usd_loading_per_hour=attempt.usd_per_hour if attempt.bills_loading else attempt.usd_disk_per_hour,
-                ran_at=ran_at,
+                ran_at=attempt.whole_from,
                 served=attempt.adopted_at is not None or attempt.outcome in (Outcome.READY, Outcome.LOST),
                 why=attempt.why,
                 seconds=lasted,
-                ran_seconds=seconds_within(ran_at, end or until, since, until) if ran_at else Decimal(0),
+                ran_seconds=attempt.whole_seconds(since, until),
                 usd=attempt.usd_between(since, until),
                 attempt=attempt,
             )

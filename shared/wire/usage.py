@@ -123,9 +123,9 @@ class LedgerRowView(View):
     start: datetime
     end: datetime | None
     """When its provider took the wish for its end; None until it is proven gone."""
-    usd_loading_per_hour: Decimal
+    usd_loading_per_hour: Decimal | None = None
     """What it costs before it runs: its whole rate, or, where the provider bills so, its disk's alone."""
-    ran_at: datetime | None
+    ran_at: datetime | None = None
     """From when on its whole rate counts."""
     served: bool
     why: str | None

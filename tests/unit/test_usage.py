@@ -421,3 +421,38 @@ def test_a_machine_costs_until_its_end_was_last_accepted_and_only_once_it_is_gon
     assert asked_at < attempt.receipt.accepted_at < attempt.receipt.confirmed_at
     assert row.end == attempt.receipt.accepted_at
     assert row.usd == attempt.receipt.usd
+
+
+def test_a_machine_that_stood_still_costs_its_disk_and_the_ledger_goes_on_when_it_runs_again() -> None:
+    world = unbilled_loading()
+    instance, agent = world.running(width=1)
+    silence = world.deps.settings.silence_after_s
+    world.clock.step(seconds=100)
+    agent.beat()
+    stopped_at = world.clock.now()
+    world.provider.set_status(str(agent.me.machine_id), MachineStatus.OFFLINE)
+    for _ in range(4):
+        world.clock.step(seconds=silence + 1)
+        world.advance(instance.id)
+    assert agent.me.paused and world.instance(instance.id).state is State.RUNNING
+    (row,) = flow.ledger(UsageQuery(), world.user.id, world.deps).rows
+    until_then = row.usd
+    again_at = world.clock.now()
+    world.provider.set_status(str(agent.me.machine_id), MachineStatus.RUNNING)
+    agent.beat()
+    world.advance(instance.id)
+    world.clock.step(hours=1)
+    (row,) = flow.ledger(UsageQuery(), world.user.id, world.deps).rows
+
+    (pause,) = agent.me.pauses
+    assert (pause.since, pause.until) == (stopped_at, again_at)
+    hour = row.usd_per_hour
+    assert row.usd - until_then == pytest.approx(hour, abs=Decimal("0.00001"))
+    assert row.ran_at is not None
+    ran = Decimal((stopped_at - row.ran_at).total_seconds()) / 3600
+    assert until_then == pytest.approx(
+        hour * ran + Decimal("0.01") * Decimal(4 * (silence + 1)) / 3600, abs=Decimal("0.0002")
+    )
+    assert usage.rows([agent.me], row.start, world.clock.now())[0].ran_seconds < Decimal(row.seconds)
+    everywhere = replace(agent.me, bills_loading=True)
+    assert everywhere.seen(False, again_at) == everywhere, "where all is billed whole, nothing is noted"

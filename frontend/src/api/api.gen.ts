@@ -2130,8 +2130,8 @@ export type LedgerRowView = {
   usd_per_hour: string;
   start: string;
   end: string | null;
-  usd_loading_per_hour: string;
-  ran_at: string | null;
+  usd_loading_per_hour?: string | null;
+  ran_at?: string | null;
   served: boolean;
   why: string | null;
   seconds: number;

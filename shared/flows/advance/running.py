@@ -155,6 +155,8 @@ def _checkup(step: Step, attempt: Attempt) -> Next:
     pulse = step.deps.records.find(Pulse, attempt.id)
     heard = max(filter(None, (pulse.at if pulse else None, attempt.adopted_at)), default=step.instance.entered_at)
     if step.now - heard < silence:
+        if attempt.paused:
+            step.change_attempt(attempt.id, lambda fresh, _: fresh.seen(True, heard))
         return heard + max(silence, timedelta(seconds=5 * step.deps.settings.heartbeat_s))
     if attempt.machine_id is None:
         return step.after(2)
@@ -162,6 +164,10 @@ def _checkup(step: Step, attempt: Attempt) -> Next:
         machine: RentedMachine = step.provider(attempt.provider).get(attempt.machine_id)
     except errors.MachineNotFound:
         return lost(step, attempt, "the provider no longer has the machine")
+    runs = machine.status not in (MachineStatus.STOPPED, MachineStatus.OFFLINE)
+    if attempt.seen(runs, step.now) != attempt:
+        # It stopped when it was last heard or later; it runs again since now or earlier.
+        step.change_attempt(attempt.id, lambda fresh, now: fresh.seen(runs, now if runs else heard))
     if machine.status is MachineStatus.STOPPED and step.instance.need.interruptible:
         return lost(step, attempt, "the machine was interrupted: another's bid was higher")
     offline_for = step.now - heard
