@@ -42,4 +42,4 @@ export const moment = (at: string, now = new Date()): string => {
   return then.toDateString() === now.toDateString() ? CLOCK.format(then) : DAY.format(then);
 };
 
-export const count = (many: number, one: string): string => `${many.toLocaleString("en")} ${one}${many === 1 ? "" : "s"}`;
+export const count = (many: number, one: string, more = `${one}s`): string => `${many.toLocaleString("en")} ${many === 1 ? one : more}`;

@@ -28,7 +28,7 @@ export function Field({ label, hint, children }: { label: string; hint?: string;
 export function Check({ label, ...rest }: React.ComponentProps<"input"> & { label: string }) {
   return (
     <label className="flex min-h-6 items-center gap-2 text-sm">
-      <input type="checkbox" className="size-4 accent-primary max-sm:size-6" {...rest} />
+      <input type="checkbox" className="size-4 shrink-0 accent-primary max-sm:size-6" {...rest} />
       {label}
     </label>
   );

@@ -1,14 +1,16 @@
 /** A new instance: everything has a default, so that one press is enough; what matches is shown beside it. */
 import { useEffect, useState, type FormEvent } from "react";
-import { useNavigate } from "react-router";
-import { useProvisionMutation, useShowDefaultsQuery } from "@/api";
+import { useNavigate, useSearchParams } from "react-router";
+import { useListStorageQuery, useProvisionMutation, useShowDefaultsQuery } from "@/api";
 import { Snippet } from "@/components/copy";
 import { ErrorPanel } from "@/components/states";
 import { Button } from "@/components/ui/button";
 import { Card, CardTitle } from "@/components/ui/card";
 import { Check, Field, Input, Select } from "@/components/ui/field";
-import { Offers } from "@/features/deploy/offers";
+import { Offers, useOffers } from "@/features/deploy/offers";
+import { ASKED } from "@/features/deploy/outlook";
 import { commandOf, requestOf, START, type Form } from "@/features/deploy/request";
+import { Strategy } from "@/features/deploy/strategy";
 import { paths } from "@/lib/paths";
 import { useTitle } from "@/lib/use-title";
 
@@ -19,12 +21,11 @@ const PRESETS: [string, Partial<Form>][] = [
 ];
 const PROVIDERS = ["vast", "tensordock", "gce"] as const;
 const GPUS = ["RTX 3090", "RTX 4090", "RTX 5090", "RTX A6000", "L4", "L40S", "A100", "H100", "H200"];
-const ASKED: Record<Form["strategy"], number> = { race: 5, round_robin: 1, coldstart: 1, auto: 2, serverless: 1 };
-
 export function DeployPage() {
   useTitle("Deploy");
   const navigate = useNavigate();
-  const [form, setForm] = useState<Form>(START);
+  const [params] = useSearchParams();
+  const [form, setForm] = useState<Form>(() => ({ ...START, gpu: params.get("gpu") ?? START.gpu }));
   const [touched, setTouched] = useState(false);
   const { data: defaults } = useShowDefaultsQuery();
   const [provision, { error, isLoading }] = useProvisionMutation();
@@ -47,6 +48,8 @@ export function DeployPage() {
   };
 
   const words = defaults?.data.strategies ?? {};
+  const { offers } = useOffers(form, false);
+  const buckets = useListStorageQuery().data?.data.buckets ?? [];
   return (
     <form onSubmit={submit} className="grid gap-4">
       <div className="flex flex-wrap items-center justify-between gap-3">
@@ -67,7 +70,7 @@ export function DeployPage() {
         <div className="grid content-start gap-4">
           <Card>
             <CardTitle>Machine</CardTitle>
-            <div className="grid gap-3 sm:grid-cols-2">
+            <div className="grid grid-cols-2 gap-3">
               <Field label="GPU" hint="Empty: any that fits.">
                 <Input list="gpus" value={form.gpu} onChange={(e) => set({ gpu: e.target.value })} />
               </Field>
@@ -93,7 +96,7 @@ export function DeployPage() {
                   onChange={(e) => set({ maxPrice: e.target.value })}
                 />
               </Field>
-              <Field label="Region" hint="Two letters such as US; empty: anywhere.">
+              <Field label="Region" hint="Such as US; empty: anywhere.">
                 <Input pattern="[A-Za-z]{2}" maxLength={2} value={form.region} onChange={(e) => set({ region: e.target.value })} />
               </Field>
             </div>
@@ -114,33 +117,17 @@ export function DeployPage() {
           <Card>
             <CardTitle>How it is found</CardTitle>
             <div className="grid gap-3">
-              <Field label="Strategy" hint={words[form.strategy]}>
-                <Select value={form.strategy} onChange={(e) => set({ strategy: e.target.value as Form["strategy"] })}>
-                  {(Object.keys(ASKED) as Form["strategy"][]).map((name) => (
-                    <option key={name} value={name}>
-                      {name.replaceAll("_", " ")}
-                      {name === mine && " (your default)"}
-                    </option>
-                  ))}
-                </Select>
-              </Field>
-              {form.strategy === "race" && (
-                <Field label={`Machines that race: ${form.width}`} hint="More are ready sooner; the losers are ended and cost cents.">
-                  <input
-                    type="range"
-                    min={1}
-                    max={5}
-                    value={form.width}
-                    className="h-6 accent-primary"
-                    onChange={(e) => set({ width: Number(e.target.value) })}
-                  />
-                </Field>
-              )}
+              <Strategy form={form} set={set} mine={mine} words={words} offers={offers} />
               <Check
                 label="Interruptible: cheaper; when it is taken away, it wakes elsewhere from its newest snapshot"
                 checked={form.interruptible}
                 onChange={(e) => set({ interruptible: e.target.checked })}
               />
+              {form.interruptible && (
+                <Field label="Bid above the lowest, %" hint="The market page says which bid lasts.">
+                  <Input type="number" min={0} max={300} value={form.headroom} onChange={(e) => set({ headroom: Math.max(0, Number(e.target.value) || 0) })} />
+                </Field>
+              )}
             </div>
           </Card>
           <Card>
@@ -171,8 +158,47 @@ export function DeployPage() {
               </Field>
             </div>
           </Card>
-          <details className="rounded-lg border bg-card p-4">
-            <summary className="cursor-pointer text-sm font-semibold">The same as a command and as JSON</summary>
+          <details className="rounded-lg border bg-card p-3 sm:p-4">
+            <summary className="text-sm font-semibold">More: snapshots, storage, ports, environment</summary>
+            <div className="mt-3 grid gap-3 sm:grid-cols-2">
+              <Field label="Snapshot every so many minutes" hint="While it runs and something changed. 0: when it hibernates.">
+                <Input type="number" min={0} max={1440} value={form.snapshotMinutes} onChange={(e) => set({ snapshotMinutes: Math.max(0, Number(e.target.value) || 0) })} />
+              </Field>
+              <Field label="When its machine is lost">
+                <Select value={form.onLoss} onChange={(e) => set({ onLoss: e.target.value as Form["onLoss"] })}>
+                  <option value="wake">wake on another host</option>
+                  <option value="hibernate">stay asleep until asked</option>
+                </Select>
+              </Field>
+              <Field label="Bucket" hint="Where its snapshots go.">
+                <Select value={form.storage} onChange={(e) => set({ storage: e.target.value })}>
+                  <option value="">default{buckets.find((one) => one.default) && ` (${buckets.find((one) => one.default)!.name})`}</option>
+                  {buckets.map((one) => (
+                    <option key={one.name} value={one.name}>
+                      {one.name}: {one.title}
+                    </option>
+                  ))}
+                </Select>
+              </Field>
+              <Field label="Hosts that say at least, %" hint="Their own word on reliability.">
+                <Input type="number" min={0} max={100} step="any" value={form.minReliability} onChange={(e) => set({ minReliability: Number(e.target.value) || 0 })} />
+              </Field>
+              <Field label="Open ports" hint="Such as 8888 6006.">
+                <Input inputMode="numeric" value={form.ports} onChange={(e) => set({ ports: e.target.value })} />
+              </Field>
+              <span aria-hidden className="hidden sm:block" />
+              <label className="grid gap-1 text-sm">
+                <span className="font-medium">Environment, KEY=VALUE a line</span>
+                <textarea className="min-h-16 rounded-md border bg-card p-2 font-mono text-xs" spellCheck={false} value={form.env} onChange={(e) => set({ env: e.target.value })} />
+              </label>
+              <label className="grid gap-1 text-sm">
+                <span className="font-medium">Left out of snapshots, a pattern a line</span>
+                <textarea className="min-h-16 rounded-md border bg-card p-2 font-mono text-xs" spellCheck={false} value={form.excludes} onChange={(e) => set({ excludes: e.target.value })} />
+              </label>
+            </div>
+          </details>
+          <details className="rounded-lg border bg-card p-3 sm:p-4">
+            <summary className="text-sm font-semibold">The same as a command and as JSON</summary>
             <div className="mt-3 grid gap-2">
               <Snippet label="CLI command" text={commandOf(form)} />
               <Snippet label="request body" text={JSON.stringify(requestOf(form), null, 2)} />

@@ -1,5 +1,4 @@
 import { expect, test } from "vitest";
-import { estimate } from "@/features/deploy/offers";
 import { commandOf, requestOf, START } from "@/features/deploy/request";
 
 test("the defaults are one short command and one short request", () => {
@@ -19,10 +18,13 @@ test("never hibernating is said in both", () => {
   expect(requestOf(form).idle_policy).toEqual({ enabled: false });
 });
 
-test("an estimate invents no boot time", () => {
-  const price = { gpu: "0.2", disk: "0", transfer: "0", dud: "0", total: "0.2" };
-  const offer = { provider: "vast", offer_id: "1", machine_id: "1", host_id: "1", gpu_name: "L4", gpu_count: 1, vram_gb: 24, usd_per_hour: "0.2", price, disk_gib: 50, reliability: 1, region: "US", down_mbit: 100, interruptible: false, rate: null, counted: 0, boot_p50_s: null, why_not: null };
-  expect(estimate([offer], 5)).toEqual({ low: 0.2, high: 0.2, readyS: null, known: 0 });
-  expect(estimate([offer, { ...offer, boot_p50_s: 40 }, { ...offer, boot_p50_s: 1, why_not: "blocked" }], 5)?.readyS).toBe(40);
-  expect(estimate([{ ...offer, why_not: "no" }], 5)).toBeNull();
+test("what is typed in lines and lists reaches the request and the command alike", () => {
+  const form = { ...START, ports: "8888, 6006", env: "A=1\nB=x=y\n", excludes: "*.tmp", snapshotMinutes: 10, onLoss: "hibernate" as const, storage: "mine" };
+  expect(requestOf(form)).toMatchObject({ ports: [8888, 6006], env: { A: "1", B: "x=y" }, excludes: ["*.tmp"], snapshot_every_s: 600, on_loss: "hibernate", storage: "mine" });
+  expect(commandOf(form)).toContain("--snapshot-every 10m --on-loss hibernate --env 'A=1' --env 'B=x=y' --port 8888 --port 6006 --exclude '*.tmp' --storage mine");
+});
+
+test("a bid is told of only where there are bids", () => {
+  expect(commandOf({ ...START, headroom: 50 })).not.toContain("bid");
+  expect(requestOf({ ...START, interruptible: true, headroom: 50 })).toMatchObject({ interruptible: true, bid_headroom: 0.5 });
 });

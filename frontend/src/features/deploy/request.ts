@@ -16,6 +16,18 @@ export interface Form {
   idleMinutes: number;
   image: string;
   setup: string;
+  minReliability: number;
+  headroom: number;
+  snapshotMinutes: number;
+  onLoss: "wake" | "hibernate";
+  /** Lines of KEY=VALUE. */
+  env: string;
+  /** Numbers, with spaces or commas between. */
+  ports: string;
+  /** Lines of patterns, as in .gitignore. */
+  excludes: string;
+  /** Where its snapshots go; empty: the default bucket. */
+  storage: string;
 }
 
 export const START: Form = {
@@ -33,7 +45,34 @@ export const START: Form = {
   idleMinutes: 3,
   image: "",
   setup: "",
+  minReliability: 90,
+  headroom: 10,
+  snapshotMinutes: 0,
+  onLoss: "wake",
+  env: "",
+  ports: "",
+  excludes: "",
+  storage: "",
 };
+
+const lines = (text: string): string[] =>
+  text
+    .split("\n")
+    .map((line) => line.trim())
+    .filter(Boolean);
+
+export const portsOf = (text: string): number[] =>
+  text
+    .split(/[\s,]+/)
+    .map(Number)
+    .filter((port) => Number.isInteger(port) && port > 0);
+
+export const envOf = (text: string): Record<string, string> =>
+  Object.fromEntries(
+    lines(text)
+      .map((line) => line.split("="))
+      .map(([key, ...value]) => [key!.trim(), value.join("=")]),
+  );
 
 /** Only what differs from the API's own defaults, so that the shown JSON is short. */
 export function requestOf(form: Form): ProvisionRequest {
@@ -51,6 +90,14 @@ export function requestOf(form: Form): ProvisionRequest {
     strategy: form.strategy,
     ...(form.strategy === "race" && form.width !== 5 && { width: form.width }),
     ...(form.interruptible && { interruptible: true }),
+    ...(form.interruptible && form.headroom !== 10 && { bid_headroom: form.headroom / 100 }),
+    ...(form.minReliability !== 90 && { min_reliability: form.minReliability / 100 }),
+    ...(form.snapshotMinutes > 0 && { snapshot_every_s: form.snapshotMinutes * 60 }),
+    ...(form.onLoss !== "wake" && { on_loss: form.onLoss }),
+    ...(lines(form.env).length > 0 && { env: envOf(form.env) }),
+    ...(portsOf(form.ports).length > 0 && { ports: portsOf(form.ports) }),
+    ...(lines(form.excludes).length > 0 && { excludes: lines(form.excludes) }),
+    ...(form.storage && { storage: form.storage }),
     ...(form.idleMinutes === 0
       ? { idle_policy: { enabled: false } }
       : form.idleMinutes !== 3 && { idle_policy: { idle_after_s: form.idleMinutes * 60 } }),
@@ -76,6 +123,14 @@ export function commandOf(form: Form): string {
   add("--strategy", form.strategy);
   if (form.strategy === "race" && form.width !== 5) add("--width", form.width);
   if (form.interruptible) add("--interruptible");
+  if (form.interruptible && form.headroom !== 10) add("--bid-headroom", form.headroom / 100);
+  if (form.minReliability !== 90) add("--min-reliability", form.minReliability / 100);
+  if (form.snapshotMinutes > 0) add("--snapshot-every", `${form.snapshotMinutes}m`);
+  if (form.onLoss !== "wake") add("--on-loss", form.onLoss);
+  Object.entries(envOf(form.env)).forEach(([key, value]) => add("--env", `${key}=${value}`));
+  portsOf(form.ports).forEach((port) => add("--port", port));
+  lines(form.excludes).forEach((pattern) => add("--exclude", pattern));
+  if (form.storage) add("--storage", form.storage);
   if (form.idleMinutes === 0) add("--no-hibernate");
   else if (form.idleMinutes !== 3) add("--idle-after", `${form.idleMinutes}m`);
   return words.join(" ");

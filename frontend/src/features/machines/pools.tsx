@@ -7,7 +7,6 @@ import { ErrorPanel, Loading } from "@/components/states";
 import { StateBadge } from "@/components/state-badge";
 import { tell } from "@/components/tell";
 import { Button } from "@/components/ui/button";
-import { Card, CardTitle } from "@/components/ui/card";
 import { Field, Input } from "@/components/ui/field";
 import { usdPerHour } from "@/lib/format";
 import { paths } from "@/lib/paths";
@@ -55,11 +54,7 @@ export function Pools() {
     if (await tell(`Pool ${name} is kept warm`, put({ pool: name, poolBody: { gpu_name: gpu || null, target } }).unwrap())) setName("");
   };
   return (
-    <Card>
-      <CardTitle>Pools of warm machines</CardTitle>
-      <p className="mb-3 text-sm text-muted-foreground">
-        Machines that run before anyone asks; the strategy “serverless” takes one in about a second. They are paid for while they wait.
-      </p>
+    <>
       {isLoading ? (
         <Loading />
       ) : error && !data ? (
@@ -85,6 +80,6 @@ export function Pools() {
           Keep warm
         </Button>
       </form>
-    </Card>
+    </>
   );
 }

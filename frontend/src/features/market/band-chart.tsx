@@ -6,7 +6,7 @@ import { Button } from "@/components/ui/button";
 import { When } from "@/components/when";
 import { usdPerHour } from "@/lib/format";
 
-export function BandChart({ points, label }: { points: readonly PointView[]; label: string }) {
+export function BandChart({ points, label, mine }: { points: readonly PointView[]; label: string; /** What an instance of yours pays. */ mine?: number }) {
   const [table, setTable] = useState(false);
   const drawn = useMemo(
     () => ({
@@ -54,6 +54,7 @@ export function BandChart({ points, label }: { points: readonly PointView[]; lab
           {...drawn}
           band
           bottom="lowest"
+          threshold={mine}
           height={220}
           from={drawn.times[0] ?? 0}
           to={drawn.times.at(-1) ?? 1}
@@ -61,9 +62,12 @@ export function BandChart({ points, label }: { points: readonly PointView[]; lab
           summary={`${label}: ${points.length} points${last ? `, newest median ${usdPerHour(last.median)}, from ${usdPerHour(last.p10)} to ${usdPerHour(last.p90)}` : ""}`}
         />
       )}
-      <Button variant="ghost" size="sm" className="justify-self-start" onClick={() => setTable(!table)}>
-        {table ? "As a chart" : "As a table"}
-      </Button>
+      <div className="flex flex-wrap items-center gap-3 text-xs text-muted-foreground">
+        <Button variant="outline" size="xs" onClick={() => setTable(!table)}>
+          {table ? "As a chart" : "As a table"}
+        </Button>
+        Shaded: P10 to P90 of what is asked.{mine !== undefined && ` Dashed: what yours pays, ${usdPerHour(mine)}.`}
+      </div>
     </div>
   );
 }

@@ -16,9 +16,10 @@ import { tell } from "@/components/tell";
 import { Button } from "@/components/ui/button";
 import { Card, CardTitle } from "@/components/ui/card";
 import { Field, Input, Select } from "@/components/ui/field";
-import { csvOf, download } from "@/features/usage/csv";
+import { csvOf } from "@/features/usage/csv";
 import { cn } from "@/lib/cn";
 import { bytes, span, usd, usdPerHour } from "@/lib/format";
+import { download } from "@/lib/download";
 import { paths } from "@/lib/paths";
 import { useTitle } from "@/lib/use-title";
 
@@ -191,7 +192,7 @@ export function UsagePage() {
           {detail ? "Hide the ledger" : "Show every machine"}
         </Button>
         {detail && ledger.data && (
-          <Button variant="outline" onClick={() => download("dumont-ledger.csv", csvOf(ledger.data!.data.rows as unknown as Record<string, unknown>[]))}>
+          <Button variant="outline" onClick={() => download("dumont-ledger.csv", csvOf(ledger.data!.data.rows as unknown as Record<string, unknown>[]), "text/csv")}>
             Download CSV
           </Button>
         )}
