@@ -23,7 +23,10 @@ export function Terminal({ instance }: { instance: InstanceView }) {
   // How far back the arrow keys have gone; 0 is the line that is being written.
   const [back, setBack] = useState(0);
   const screen = useRef<HTMLDivElement>(null);
-  useEffect(() => screen.current?.scrollTo?.({ top: screen.current.scrollHeight }), [lines, busy]);
+  // In braces: newer browsers answer a promise here, and what an effect answers is called when it ends.
+  useEffect(() => {
+    screen.current?.scrollTo?.({ top: screen.current.scrollHeight });
+  }, [lines, busy]);
   const recall = (event: KeyboardEvent) => {
     const next = event.key === "ArrowUp" ? back + 1 : event.key === "ArrowDown" ? back - 1 : null;
     if (next === null || next < 0 || next > lines.length) return;
