@@ -4,21 +4,25 @@ from __future__ import annotations
 
 CONTENT_SECURITY_POLICY = "; ".join(
     [
-        "default-src 'self'",
+        # What is not named below is not loaded at all: no frame, no worker, no plug-in, no font.
+        "default-src 'none'",
         "script-src 'self'",
         # Dialogs and toasts add style elements while they are open; static hosting has no nonce to give.
         "style-src 'self' 'unsafe-inline'",
+        "style-src-attr 'none'",
         "img-src 'self' data:",
         "connect-src 'self'",
-        "object-src 'none'",
-        "base-uri 'self'",
+        "base-uri 'none'",
         "form-action 'self'",
         "frame-ancestors 'none'",
+        # No string becomes markup or code, whoever wrote it.
+        "require-trusted-types-for 'script'",
     ]
 )
 HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Opener-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }

@@ -108,7 +108,7 @@ export function Shell() {
     { pollingInterval: polling, skipPollingIfUnfocused: true },
   );
   const instances = data?.data.instances ?? [];
-  const moving = instances.some(isPassing);
+  const moving = instances.some((one) => isPassing(one) || one.restoring);
   // Fast only while something is in motion and there is an answer.
   useEffect(() => setPolling(!moving ? PACE.rest : isError ? PACE.failing : PACE.motion), [moving, isError]);
   const usage = useShowUsageQuery({}).data?.data;

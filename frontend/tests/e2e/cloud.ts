@@ -1,7 +1,8 @@
-/** The running local cloud, as the browser's tests use it. */
+/** The running local cloud, as the browser's tests and benches use it. */
 import { readFileSync } from "node:fs";
 import { AxeBuilder } from "@axe-core/playwright";
-import { expect, test as base, type Page } from "@playwright/test";
+import { expect, test as base, type Locator, type Page } from "@playwright/test";
+import { paths, type PageName } from "../../src/lib/paths";
 
 interface State {
   api_url: string;
@@ -13,6 +14,15 @@ interface State {
 const file = process.env.DUMONT_STATE_FILE;
 if (!file) throw new Error("DUMONT_STATE_FILE is not set; run `make test`, or name the state.json of a running `make up`");
 export const cloud = JSON.parse(readFileSync(file, "utf8")) as State;
+
+/** Every page after the login, as the router knows them. */
+export const pages = (instance: string): [PageName, string][] =>
+  (Object.keys(paths) as (keyof typeof paths)[])
+    .filter((name) => name !== "login")
+    .map((name) => {
+      const path = paths[name];
+      return [name, typeof path === "string" ? path : path(instance)];
+    });
 
 export async function logIn(page: Page): Promise<void> {
   await page.goto(`${cloud.console_url}/login`);
@@ -34,25 +44,96 @@ export async function call<T>(method: string, path: string, body?: unknown): Pro
   return json.data;
 }
 
-export async function accessible(page: Page): Promise<void> {
+export interface Made {
+  id: string;
+  name: string;
+  state: string;
+}
+
+export async function reached(id: string, state: string): Promise<void> {
+  await expect.poll(async () => (await call<Made>("GET", `/instances/${id}`)).state, { timeout: 90_000 }).toBe(state);
+}
+
+/** An instance that runs. */
+export async function running(name: string): Promise<Made> {
+  const made = await call<Made>("POST", "/instances/provision?wait=0", { name, gpu_name: "RTX 4090" });
+  await reached(made.id, "running");
+  return made;
+}
+
+/** Destroyed, and every machine of it proven gone. */
+export async function destroyed(id: string): Promise<void> {
+  await call("DELETE", `/instances/${id}/destroy?wait=0`);
+  await reached(id, "destroyed");
+}
+
+export async function violations(page: Page): Promise<string[]> {
   // Colours in the middle of a transition are nobody's choice.
   await page.evaluate(() =>
     Promise.all(document.getAnimations().filter((one) => one.effect?.getComputedTiming().iterations !== Infinity).map((one) => one.finished.catch(() => null))),
   );
-  const { violations } = await new AxeBuilder({ page }).withTags(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]).analyze();
-  expect(violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.html).join(" | ")}`)).toEqual([]);
+  const found = await new AxeBuilder({ page }).withTags(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]).analyze();
+  return found.violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.html).join(" | ")}`);
+}
+
+export const accessible = async (page: Page): Promise<void> => expect(await violations(page)).toEqual([]);
+
+/** Pixels by which the page is wider than its window. */
+export const overflow = (page: Page): Promise<number> => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+
+/** Calls to the API: what was asked since the last `clear`, and a wait until all of it is answered. */
+export function callsOf(page: Page) {
+  const asked: string[] = [];
+  let open = 0;
+  const ours = (url: string) => new URL(url).pathname.startsWith("/api/v1/");
+  page.on("request", (request) => {
+    if (!ours(request.url())) return;
+    asked.push(new URL(request.url()).pathname.replace("/api/v1", ""));
+    open += 1;
+  });
+  const over = (request: { url(): string }) => {
+    if (ours(request.url())) open -= 1;
+  };
+  page.on("requestfinished", over);
+  page.on("requestfailed", over);
+  return { asked, clear: () => asked.splice(0), answered: () => expect.poll(() => open, { intervals: [5, 10, 20, 50] }).toBe(0) };
 }
 
 export const shot = (page: Page, name: string) => page.screenshot({ path: `screenshots/${name}.png`, fullPage: true });
 
-/** A page that tells when the browser complained. */
-export const test = base.extend<{ page: Page }>({
-  page: async ({ page }, provide) => {
+/** Press Tab until the focus is there, as one without a mouse does; the keys it took. */
+export async function tabTo(page: Page, target: Locator): Promise<number> {
+  for (let pressed = 0; pressed < 150; pressed += 1) {
+    if (await target.evaluate((one) => one === document.activeElement)) {
+      expect(await target.evaluate((one) => getComputedStyle(one).outlineStyle), "the focus is seen").not.toBe("none");
+      return pressed;
+    }
+    await page.keyboard.press("Tab");
+  }
+  throw new Error(`${target} cannot be reached by Tab`);
+}
+
+declare global {
+  interface Window {
+    tellViolation: (words: string) => void;
+  }
+}
+
+/** A page that tells when the browser complained, and when anything went against the content security policy. */
+export const test = base.extend<{ page: Page; tolerated: RegExp }>({
+  tolerated: [/Failed to load resource/, { option: true }],
+  page: async ({ page, tolerated }, provide) => {
     const complaints: string[] = [];
     page.on("pageerror", (error) => complaints.push(String(error)));
     page.on("console", (message) => {
-      if (message.type() === "error" && !message.text().includes("Failed to load resource")) complaints.push(message.text());
+      if (message.type() === "error" && !tolerated.test(message.text())) complaints.push(message.text());
     });
+    await page.exposeFunction("tellViolation", (words: string) => complaints.push(words));
+    await page.addInitScript(() =>
+      document.addEventListener("securitypolicyviolation", (event) =>
+        window.tellViolation(`policy: ${event.effectiveDirective} forbids ${event.blockedURI} at ${event.sourceFile}:${event.lineNumber}`),
+      ),
+    );
     await provide(page);
     expect(complaints).toEqual([]);
   },

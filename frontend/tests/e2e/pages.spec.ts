@@ -1,83 +1,42 @@
-import { accessible, call, cloud, expect, logIn, shot, test } from "./cloud";
+import { readFileSync } from "node:fs";
+import { accessible, call, callsOf, cloud, expect, logIn, overflow, pages, test } from "./cloud";
 
-const PAGES: [string, string, string][] = [
-  ["instances", "/", "Instances"],
-  ["deploy", "/deploy", "Deploy"],
-  ["market", "/market", "Market"],
-  ["machines", "/machines", "Machines"],
-  ["models", "/models", "Models"],
-  ["usage", "/usage", "Usage"],
-  ["settings", "/settings", "Settings"],
-];
-
-for (const theme of ["light", "dark"] as const) {
-  for (const width of [1280, 360]) {
-    test(`every page is accessible and fits, ${theme}, ${width} px`, async ({ page }) => {
-      await page.setViewportSize({ width, height: 800 });
-      await page.emulateMedia({ colorScheme: theme });
-      await page.goto(`${cloud.console_url}/login`);
-      await accessible(page);
-      await logIn(page);
-      for (const [name, path, heading] of PAGES) {
-        await page.goto(cloud.console_url + path);
-        await expect(page.getByRole("heading", { level: 1, name: heading })).toBeVisible();
-        await page.waitForLoadState("networkidle");
-        await accessible(page);
-        const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-        expect(overflow, `${name} overflows by ${overflow} px`).toBeLessThanOrEqual(0);
-        await shot(page, `${name}-${theme}-${width}`);
-      }
-      await page.goto(`${cloud.console_url}/deploy`);
-      await expect(page.getByRole("button", { name: "Deploy now" })).toBeInViewport();
-    });
-  }
-}
-
-test("a session that was ended elsewhere leads to the login page and back", async ({ page }) => {
-  await logIn(page);
-  await page.goto(`${cloud.console_url}/settings`);
-  // A refresh on its way would put a good token back.
-  await page.waitForLoadState("networkidle");
-  await page.evaluate(() => localStorage.setItem("dumont-refresh", "dr_stale"));
-  await page.reload();
-  await expect(page.getByText("Your session has ended")).toBeVisible();
-  await page.getByLabel("Email").fill(cloud.demo.email);
-  await page.getByLabel("Password").fill(cloud.demo.password);
-  await page.getByRole("button", { name: "Log in" }).click();
-  await expect(page.getByRole("heading", { name: "Settings" })).toBeVisible();
-});
-
-test("an API that fails leaves a readable page with a way out, and no loop", async ({ page }) => {
-  await logIn(page);
-  let asked = 0;
-  await page.route("**/api/v1/offers*", (route) => {
-    asked += 1;
-    return route.fulfill({
-      status: 503,
-      contentType: "application/json",
-      body: JSON.stringify({ success: false, error: { code: "unavailable", message: "The market does not answer.", request_id: "r-1" } }),
-    });
-  });
-  await page.goto(`${cloud.console_url}/market`);
-  const alert = page.getByRole("alert");
-  await expect(alert).toContainText("The market does not answer.");
-  await expect(alert).toContainText("r-1");
+test("every page is accessible in the dark and fits 360 px", async ({ page }) => {
+  // Every theme, width and dialog: make bench NAME=console.
+  await page.setViewportSize({ width: 360, height: 800 });
+  await page.emulateMedia({ colorScheme: "dark" });
+  await page.goto(`${cloud.console_url}/login`);
   await accessible(page);
-  expect(asked).toBeLessThanOrEqual(2);
-  await page.unroute("**/api/v1/offers*");
-  await alert.getByRole("button", { name: "Try again" }).click();
-  await expect(page.getByRole("region", { name: "Offers" })).toBeVisible();
+  await logIn(page);
+  for (const [name, path] of pages("").filter(([name]) => name !== "instance")) {
+    await page.goto(cloud.console_url + path);
+    await expect(page.getByRole("heading", { level: 1 }), name).toBeVisible();
+    await expect(page.getByRole("main").getByRole("status").filter({ hasText: /^(Loading|Asking|Counting)/ }), name).toHaveCount(0);
+    await accessible(page);
+    expect(await overflow(page), `${name} overflows`).toBeLessThanOrEqual(0);
+  }
+  await page.goto(`${cloud.console_url}/deploy`);
+  await expect(page.getByRole("button", { name: "Deploy now" })).toBeInViewport();
 });
 
-test("an idle open tab asks little", async ({ page }) => {
+test("an idle open tab asks little, and a hidden one nothing", async ({ page }) => {
+  await page.clock.install();
   await logIn(page);
   await page.waitForLoadState("networkidle");
-  let calls = 0;
-  page.on("request", (request) => {
-    if (request.url().includes("/api/v1/")) calls += 1;
+  const calls = callsOf(page);
+  for (let minute = 0; minute < 5; minute += 1) {
+    await page.clock.runFor(60_000);
+    await calls.answered();
+  }
+  expect(calls.asked.length).toBeGreaterThan(0);
+  expect(calls.asked.length).toBeLessThanOrEqual(10);
+  await page.evaluate(() => {
+    Object.defineProperty(document, "visibilityState", { value: "hidden", configurable: true });
+    document.dispatchEvent(new Event("visibilitychange", { bubbles: true }));
   });
-  await page.waitForTimeout(10_000);
-  expect(calls).toBeLessThanOrEqual(1);
+  calls.clear();
+  await page.clock.runFor(300_000);
+  expect(calls.asked).toEqual([]);
 });
 
 test("a key is shown once, and can be revoked", async ({ page }) => {
@@ -94,6 +53,45 @@ test("a key is shown once, and can be revoked", async ({ page }) => {
   await page.reload();
   await expect(page.getByLabel("Name of a new key")).toBeVisible();
   await expect(page.getByText(key)).toHaveCount(0);
+});
+
+test.describe("against the policy", () => {
+  test.use({ tolerated: /Content Security Policy|requires 'Trusted|directly modified/ });
+
+  test("the console comes with the headers that static hosting is given, and they hold", async ({ page }) => {
+    const { hosting } = JSON.parse(readFileSync("../firebase.json", "utf8")) as { hosting: { headers: { source: string; headers: { key: string; value: string }[] }[] } };
+    const answer = await page.goto(`${cloud.console_url}/market`);
+    for (const { key, value } of hosting.headers.find((one) => one.source === "**")!.headers) {
+      // Only the hosting is asked over TLS.
+      if (key !== "Strict-Transport-Security") expect(answer!.headers()[key.toLowerCase()], key).toBe(value);
+    }
+    // Here it must be gone against, and tell so.
+    const forbidden = await page.evaluate(async () => {
+      window.tellViolation = () => undefined;
+      const told: string[] = [];
+      document.addEventListener("securitypolicyviolation", (event) => told.push(event.effectiveDirective));
+      const script = document.createElement("script");
+      try {
+        script.text = "document.title = 'run'";
+      } catch {
+        told.push("code refused");
+      }
+      document.head.append(script);
+      const image = document.body.appendChild(document.createElement("img"));
+      image.setAttribute("src", "http://elsewhere.invalid/pixel.gif");
+      document.body.setAttribute("style", "color: red");
+      try {
+        document.body.insertAdjacentHTML("beforeend", "<b>markup</b>");
+      } catch {
+        told.push("markup refused");
+      }
+      await fetch("http://elsewhere.invalid/").catch(() => undefined);
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      return { told, title: document.title };
+    });
+    expect(forbidden.title).not.toBe("run");
+    expect(new Set(forbidden.told)).toEqual(new Set(["require-trusted-types-for", "code refused", "markup refused", "style-src-attr", "img-src", "connect-src"]));
+  });
 });
 
 test("what the markup says is all that the page loads", async ({ page }) => {

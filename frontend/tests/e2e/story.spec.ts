@@ -1,4 +1,4 @@
-import { accessible, call, cloud, expect, logIn, shot, test } from "./cloud";
+import { accessible, call, cloud, expect, logIn, shot, tabTo, test } from "./cloud";
 
 test("an instance from deploy to destroy", async ({ page }) => {
   await logIn(page);
@@ -52,7 +52,7 @@ test("an instance from deploy to destroy", async ({ page }) => {
 test("everything by keyboard", async ({ page }) => {
   await page.goto(cloud.console_url);
   await expect(page.getByLabel("Email")).toBeVisible();
-  await page.getByLabel("Email").focus();
+  await tabTo(page, page.getByLabel("Email"));
   await page.keyboard.type(cloud.demo.email);
   await page.keyboard.press("Tab");
   await page.keyboard.type(cloud.demo.password);
@@ -64,20 +64,20 @@ test("everything by keyboard", async ({ page }) => {
   await page.keyboard.press("Enter");
   await expect(page.getByRole("heading", { name: "Deploy" })).toBeVisible();
   const gpu = page.getByLabel("GPU", { exact: false }).first();
-  await gpu.focus();
+  await tabTo(page, gpu);
   await page.keyboard.press("Enter");
   await expect(page.getByRole("heading", { name: "Race" })).toBeVisible();
   const destroy = page.getByRole("button", { name: "Destroy" });
-  await destroy.focus();
+  await tabTo(page, destroy);
   await page.keyboard.press("Enter");
   await expect(page.getByRole("dialog")).toBeVisible();
   await page.keyboard.press("Escape");
   await expect(destroy).toBeFocused();
   await page.keyboard.press("Enter");
   const name = (await page.getByRole("dialog").locator("code").innerText()).trim();
+  // The dialog has the focus, keeps it, and begins where one types.
   await page.keyboard.type(name);
-  await page.keyboard.press("Tab");
-  await page.keyboard.press("Tab");
+  await tabTo(page, page.getByRole("button", { name: "Destroy it" }));
   await page.keyboard.press("Enter");
   await expect(page.locator("[data-state-badge=destroyed]")).toBeVisible({ timeout: 60_000 });
 });
