@@ -1,0 +1,240 @@
+/** How soon things are seen, how little an open tab asks, how fast big tables and charts are. */
+import type { Page } from "@playwright/test";
+import { call, callsOf, cloud, destroyed, expect, logIn, pages, reached, running, tabTo, test, type Made } from "../e2e/cloud";
+import { figure, quantile, rounded } from "./figures";
+
+interface Row {
+  id: string;
+  state: string;
+  at: number;
+}
+
+/** From now on, when which state of which instance was first seen on the page. */
+const watch = (page: Page) =>
+  page.evaluate(() => {
+    const seen: Row[] = [];
+    const last = new Map<string, string>();
+    const look = () => {
+      for (const badge of document.querySelectorAll("[data-state-badge]")) {
+        const link = badge.closest("tr")?.querySelector<HTMLAnchorElement>("a[href^='/instances/']");
+        const state = badge.getAttribute("data-state-badge")!;
+        const id = link?.pathname.split("/")[2];
+        if (id === undefined || last.get(id) === state) continue;
+        last.set(id, state);
+        seen.push({ id, state, at: Date.now() });
+      }
+    };
+    look();
+    new MutationObserver(look).observe(document.body, { subtree: true, childList: true, attributes: true });
+    (window as unknown as { seen: Row[] }).seen = seen;
+  });
+
+test("a change of state is seen soon", async ({ page }) => {
+  const instances = await Promise.all([0, 1, 2, 3].map((number) => running(`seen-${number}`)));
+  try {
+    await logIn(page);
+    await expect(page.getByRole("row", { name: /seen-/ })).toHaveCount(instances.length);
+    await watch(page);
+    // The server's own word on when each state began; asked for often enough to miss none.
+    const begun: Row[] = [];
+    let over = false;
+    const listening = (async () => {
+      while (!over) {
+        const { instances: all } = await call<{ instances: (Made & { entered_at: string })[] }>("GET", "/instances");
+        for (const one of all) {
+          const at = Date.parse(one.entered_at);
+          if (!begun.some((known) => known.id === one.id && known.at === at)) begun.push({ id: one.id, state: one.state, at });
+        }
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    })();
+    for (const [act, state] of [
+      ["Hibernate", "hibernated"],
+      ["Wake", "running"],
+      ["Hibernate", "hibernated"],
+    ] as const) {
+      for (const one of instances) {
+        const button = page.getByRole("row", { name: one.name }).getByRole("button", { name: act });
+        await expect(button).toBeEnabled({ timeout: 60_000 });
+        await expect(button).not.toHaveAttribute("aria-disabled", "true", { timeout: 60_000 });
+        await button.click();
+      }
+      await Promise.all(instances.map((one) => reached(one.id, state)));
+    }
+    await expect(page.locator("tr [data-state-badge=hibernated]")).toHaveCount(instances.length);
+    over = true;
+    await listening;
+    const seen = await page.evaluate(() => (window as unknown as { seen: Row[] }).seen);
+    const first = Math.min(...seen.map((one) => one.at));
+    const waits = begun
+      .filter((one) => one.at > first)
+      .map((one) => {
+        const next = begun.filter((other) => other.id === one.id && other.at > one.at);
+        // A state that was over before anybody looked is seen when the one after it is.
+        const shown = seen.find(
+          (other) => other.id === one.id && other.at >= one.at && (other.state === one.state || next.some((later) => later.state === other.state && later.at <= other.at)),
+        );
+        expect(shown, `${one.state} of ${one.id} was never seen`).toBeDefined();
+        return (shown!.at - one.at) / 1000;
+      });
+    expect(waits.length).toBeGreaterThanOrEqual(20);
+    figure("state_seen_n", waits.length);
+    figure("state_seen_p50_s", rounded(quantile(waits, 0.5)));
+    figure("state_seen_p95_s", rounded(quantile(waits, 0.95)));
+  } finally {
+    await Promise.all(instances.map((one) => destroyed(one.id)));
+  }
+});
+
+test("an idle tab asks little", async ({ page }) => {
+  const instance = await running("idle");
+  const MINUTES = 10;
+  const calls = callsOf(page);
+  await page.clock.install();
+  await logIn(page);
+  const each: Record<string, number> = {};
+  for (const [name, path] of pages(instance.id)) {
+    await page.goto(cloud.console_url + path);
+    await page.waitForLoadState("networkidle");
+    calls.clear();
+    for (let second = 0; second < MINUTES * 60; second += 10) {
+      await page.clock.runFor(10_000);
+      // What was asked is answered before time goes on.
+      await calls.answered();
+    }
+    // A renewal of the session is every fourteen minutes, whatever the page.
+    each[name] = calls.asked.filter((path) => path !== "/auth/refresh").length / MINUTES;
+  }
+  figure("idle_calls_a_minute", Math.max(...Object.values(each)));
+  figure("idle_calls_each", each);
+  calls.clear();
+  await page.evaluate(() => {
+    Object.defineProperty(document, "visibilityState", { value: "hidden", configurable: true });
+    document.dispatchEvent(new Event("visibilitychange", { bubbles: true }));
+  });
+  await page.clock.runFor(600_000);
+  figure("hidden_calls", calls.asked.length);
+  await destroyed(instance.id);
+});
+
+/** Milliseconds of one act until what it changed is painted. */
+const painted = (page: Page, act: string) =>
+  page.evaluate(async (code) => {
+    const run = new Map<string, () => void>([
+      ["sort", () => document.querySelectorAll<HTMLButtonElement>("th button")[Math.floor(Math.random() * document.querySelectorAll("th button").length)]!.click()],
+      [
+        "filter",
+        () => {
+          const input = document.querySelector<HTMLInputElement>("input[aria-label='Filter instances']")!;
+          Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value")!.set!.call(input, String(Math.floor(Math.random() * 90) + 10));
+          input.dispatchEvent(new Event("input", { bubbles: true }));
+        },
+      ],
+    ]).get(code)!;
+    const begun = performance.now();
+    run();
+    await new Promise((resolve) =>
+      requestAnimationFrame(() => {
+        const { port1, port2 } = new MessageChannel();
+        port1.onmessage = resolve;
+        port2.postMessage(null);
+      }),
+    );
+    return performance.now() - begun;
+  }, act);
+
+test("a table of a thousand rows sorts and filters at once", async ({ page }) => {
+  const instance = await running("rows");
+  const { instances } = await call<{ instances: Made[] }>("GET", "/instances");
+  const many = Array.from({ length: 1000 }, (_, number) => ({ ...instances[0]!, id: `i-${number}`, name: `row-${(number * 7919) % 1000}` }));
+  await page.route(/\/api\/v1\/instances\?/, (route) => route.fulfill({ json: { success: true, data: { instances: many, next_cursor: null } } }));
+  await logIn(page);
+  await expect(page.getByRole("link", { name: "row-0", exact: true })).toBeVisible();
+  const rows = await page.locator("tbody tr").count();
+  const times: Record<string, number> = {};
+  for (const act of ["sort", "filter"]) {
+    const taken: number[] = [];
+    for (let round = 0; round < 25; round += 1) taken.push(await painted(page, act));
+    times[act] = quantile(taken, 0.95);
+  }
+  figure("table_rows", many.length);
+  figure("table_rows_drawn", rows);
+  figure("table_sort_p95_ms", rounded(times.sort!));
+  figure("table_filter_p95_ms", rounded(times.filter!));
+  await destroyed(instance.id);
+});
+
+test("a chart of ten thousand points is drawn at once", async ({ page }) => {
+  const instance = await running("points");
+  const until = Date.now();
+  const points = Array.from({ length: 10_000 }, (_, number) => ({
+    at: new Date(until - (10_000 - number) * 60_000).toISOString(),
+    gpu: 50 + 45 * Math.sin(number / 50),
+    gpu_peak: 100,
+    vram_mb: 8000 + (number % 500),
+    vram_total_mb: 24_000,
+    network_mbit: number % 900,
+  }));
+  await page.route(/\/metrics\?/, async (route) => {
+    const real = (await (await route.fetch()).json()) as { data: object };
+    const since = points[0]!.at;
+    await route.fulfill({ json: { success: true, data: { ...real.data, since, until: new Date(until).toISOString(), step_s: 60, points } } });
+  });
+  await logIn(page);
+  const taken: number[] = [];
+  for (let round = 0; round < 5; round += 1) {
+    await page.goto(`${cloud.console_url}/instances/${instance.id}`);
+    const drawn = () =>
+      page.evaluate(() =>
+        performance
+          .getEntriesByName("chart")
+          .filter((one) => ((one as PerformanceMeasure).detail as { points: number }).points >= 10_000)
+          .map((one) => one.duration),
+      );
+    await expect.poll(async () => (await drawn()).length).toBeGreaterThanOrEqual(3);
+    taken.push(...(await drawn()));
+  }
+  figure("chart_points", points.length);
+  figure("chart_draw_p95_ms", rounded(quantile(taken, 0.95)));
+  await destroyed(instance.id);
+});
+
+test("the main job needs no mouse", async ({ page }) => {
+  let keys = 0;
+  const press = async (key: string) => {
+    keys += 1;
+    await page.keyboard.press(key);
+  };
+  const go = async (name: string | RegExp) => {
+    const button = page.getByRole("button", { name, exact: true });
+    await expect(button).not.toHaveAttribute("aria-disabled", "true", { timeout: 60_000 });
+    keys += await tabTo(page, button);
+    await press("Enter");
+  };
+  await logIn(page);
+  await press("Control+k");
+  await page.keyboard.type("deploy");
+  await expect(page.getByRole("combobox", { name: "Search and commands" })).toHaveValue("deploy");
+  await press("Enter");
+  await expect(page.getByRole("heading", { level: 1, name: "Deploy" })).toBeVisible();
+  await go("Deploy now");
+  const badge = (state: string) => expect(page.locator(`h1 [data-state-badge=${state}]`)).toBeVisible({ timeout: 60_000 });
+  await badge("running");
+  const id = new URL(page.url()).pathname.split("/")[2]!;
+  await go("Hibernate");
+  await badge("hibernated");
+  await go("Wake");
+  await badge("running");
+  const command = page.getByLabel("Command", { exact: true });
+  keys += await tabTo(page, command);
+  await page.keyboard.type("nvidia-smi");
+  await press("Enter");
+  await expect(page.getByRole("log")).toContainText("CUDA Version");
+  await go("Destroy");
+  const dialog = page.getByRole("dialog");
+  await page.keyboard.type((await dialog.locator("code").innerText()).trim());
+  keys += await tabTo(page, dialog.getByRole("button", { name: "Destroy it" }));
+  await press("Enter");
+  await reached(id, "destroyed");
+  figure("keyboard_only_keys", keys);
+});
