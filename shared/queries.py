@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from shared.deps import Deps
 from shared.domain.attempt import Attempt
@@ -140,9 +140,10 @@ def list_snapshots(instance_id: str, query: wire.ListSnapshotsQuery, user_id: st
     )
     # Reasons need all of them; retention keeps that few.
     all_of_it = deps.records.all(Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": instance_id})
-    why = reasons(instance.retention, held_by(instance), all_of_it)
+    rules = replace(instance.retention, **query.rules())
+    why = reasons(rules, held_by(instance), all_of_it)
     return wire.SnapshotList(
-        retention=wire.RetentionBody(**asdict(instance.retention)),
+        retention=wire.RetentionBody(**asdict(rules)),
         snapshots=[snapshot_view(s, instance.snapshot_id, why.get(s.id)) for s in found if s.state != "dropped"],
         next_cursor=cursor,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import click
 
@@ -21,7 +22,10 @@ def snapshots() -> None:
 def list_snapshots(instance: str) -> None:
     """List an instance's snapshots, newest first."""
     api = client()
-    answer = api.get(f"/instances/{find(api, instance)['id']}/snapshots")
+    _show(api.get(f"/instances/{find(api, instance)['id']}/snapshots"))
+
+
+def _show(answer: dict[str, Any]) -> None:
     if as_json():
         out(answer)
         return
@@ -197,10 +201,15 @@ def remove(instance: str, snapshot: str) -> None:
 @click.option("--hourly", type=click.IntRange(0, 1000), default=24, show_default=True)
 @click.option("--daily", type=click.IntRange(0, 1000), default=7, show_default=True)
 @click.option("--weekly", type=click.IntRange(0, 1000), default=4, show_default=True)
-def keep(instance: str, **rules: int) -> None:
+@click.option("--preview", is_flag=True, help="Only say what would stay and what would go.")
+def keep(instance: str, preview: bool, **rules: int) -> None:
     """Say which snapshots are kept: the last few, and the newest of so many hours, days and weeks."""
     api = client()
-    answer = api.call("PATCH", f"/instances/{find(api, instance)['id']}", {"retention": rules})
+    path = f"/instances/{find(api, instance)['id']}"
+    if preview:
+        _show(api.get(f"{path}/snapshots", limit=200, **rules))
+        return
+    answer = api.call("PATCH", path, {"retention": rules})
     if as_json():
         out(answer)
     else:

@@ -84,7 +84,16 @@ class GetQuery(Query):
 
 
 class ListSnapshotsQuery(PageQuery):
+    """With rules: what would stay by them, as a preview; nothing changes."""
+
     limit: int = Field(default=50, ge=1, le=200)
+    last: int | None = Field(default=None, ge=1, le=100)
+    hourly: int | None = Field(default=None, ge=0, le=1000)
+    daily: int | None = Field(default=None, ge=0, le=1000)
+    weekly: int | None = Field(default=None, ge=0, le=1000)
+
+    def rules(self) -> dict[str, int]:
+        return self.model_dump(include={"last", "hourly", "daily", "weekly"}, exclude_none=True)
 
 
 class EventsQuery(PageQuery):

@@ -187,6 +187,22 @@ def test_one_that_is_needed_is_not_given_up_and_another_is() -> None:
     assert middle.id not in [one.id for one in some.snapshots()]
 
 
+def test_rules_are_previewed_and_nothing_changes() -> None:
+    some = Kept(4)
+    kept = some.world.instance(some.id).retention
+    asked = ListSnapshotsQuery(last=1, hourly=0, daily=0, weekly=0)
+
+    view = list_snapshots(some.id, asked, some.world.user.id, some.world.deps)
+
+    assert [one.kept for one in view.snapshots] == ["the newest", None, None, None]
+    assert view.retention.last == 1 and some.world.instance(some.id).retention == kept
+    prune(some.id, some.world.deps)
+    assert len(some.verified()) == 4
+    some.rules(last=1)
+    prune(some.id, some.world.deps)
+    assert [one.id for one in some.verified()] == [one.id for one in view.snapshots if one.kept], "as it was previewed"
+
+
 def test_a_manifest_that_cannot_be_read_stops_the_pruning_before_anything_is_deleted() -> None:
     some = Kept(4)
     some.rules(last=2)

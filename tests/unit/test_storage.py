@@ -211,3 +211,29 @@ def test_bad_names_are_refused(world: World, name: str) -> None:
 def test_what_cannot_be_a_bucket_is_no_request(change: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         body(**change)
+
+
+class Forgetful(MemoryObjects):
+    """Says it has deleted what is still listed, as a store that is late with its lists does."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    def delete_prefix(self, prefix: str) -> int:
+        if self.times == 0:
+            return super().delete_prefix(prefix)
+        self.times -= 1
+        return len(self.objects)
+
+
+def test_an_instance_is_destroyed_only_once_its_prefix_lists_nothing(world: World) -> None:
+    world.objects = Forgetful(3)
+    instance = world.hibernated()
+    stored = len(world.objects.objects)
+    instances.destroy(instance.id, 0, world.user.id, world.deps)
+    assert stored and world.instance(instance.id).state is State.DESTROYING
+    assert world.store.get("instance_keys", instance.id) is not None, "its key goes last"
+
+    assert world.settle(instance.id).state is State.DESTROYED
+    assert world.objects.objects == {} and world.store.get("instance_keys", instance.id) is None

@@ -263,6 +263,10 @@ const injectedRtkApi = api
             params: {
               limit: queryArg.limit,
               cursor: queryArg.cursor,
+              last: queryArg.last,
+              hourly: queryArg.hourly,
+              daily: queryArg.daily,
+              weekly: queryArg.weekly,
             },
           }),
           providesTags: ["snapshots"],
@@ -902,6 +906,10 @@ export type ListSnapshotsApiArg = {
   instance: string;
   limit?: number;
   cursor?: string | null;
+  last?: number | null;
+  hourly?: number | null;
+  daily?: number | null;
+  weekly?: number | null;
 };
 export type TakeSnapshotApiResponse = /** status 201 Take a snapshot now */ {
   success: true;
