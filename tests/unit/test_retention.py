@@ -11,6 +11,7 @@ import pytest
 
 from shared import errors
 from shared.domain import usage as usage_domain
+from shared.domain.attempt import seconds as attempt_seconds
 from shared.domain.instance import Instance
 from shared.domain.reference_prices import STORAGE
 from shared.domain.retention import Candidate, Rules, kept
@@ -328,7 +329,7 @@ def test_a_snapshot_that_went_costs_until_it_was_deleted_and_at_least_the_vendor
     expected = Decimal(0)
     for id, (at, size) in begun.items():
         end = world.clock.now() if id == kept_one.id else max(gone_at, at + timedelta(days=least_days))
-        expected += price * size * usage_domain.seconds(end - at)
+        expected += price * size * attempt_seconds(end - at)
     assert cost_of_storage(world, start) == pytest.approx(expected, rel=Decimal("0.001"))
     assert usage.show(UsageQuery(since=start), "u-other", world.deps).storage.usd == 0
 
