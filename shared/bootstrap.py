@@ -16,6 +16,9 @@ from shared.settings import Settings, load
 from shared.store.base import Store
 from shared.store.records import Records
 
+# A function starts by importing 900 modules: a tenth of that would be the collector looking for garbage that is not there.
+gc.set_threshold(50_000, 20, 20)
+
 
 @cache
 def deps() -> Deps:
@@ -59,13 +62,8 @@ def _store(settings: Settings) -> Store:
 
         return SqliteStore(rest)
     if kind == "firestore":
-        # Its client is 400 modules: a tenth of their import is the collector looking for garbage that is not there.
-        gc.disable()
-        try:
-            from shared.store.firestore import connect
-        finally:
-            gc.enable()
-            gc.freeze()
+        from shared.store.firestore import connect
+
         project, _, database = rest.partition("/")
         return connect(project, database or "(default)")
     raise errors.InvalidRequest(f"DUMONT_STORE is {settings.store!r}; use sqlite:PATH or firestore:PROJECT")

@@ -1,8 +1,7 @@
-"""Drive whatever is due. One query a look; with nothing due soon it ends at once, so an idle fleet costs one query."""
+"""Drive whatever is due. One query a look, of what falls due within the sweep's own time: the fleet's size is never read."""
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -18,13 +17,13 @@ WORKERS = 8
 
 def motion(deps: Deps) -> Report:
     """Looks again every few seconds while something falls due within the sweep's budget."""
-    until = time.monotonic() + deps.settings.sweep_budget_s
+    until = deps.clock.now() + timedelta(seconds=deps.settings.sweep_budget_s)
     looked_at = changed = failed = 0
     notes: list[str] = []
     with ThreadPoolExecutor(WORKERS) as pool:
         while True:
             # Ids and times only: one record that cannot be read must not stop the others.
-            page = deps.store.query(DUE_INSTANCES, limit=BATCH)
+            page = deps.store.query(DUE_INSTANCES, upto=max(until, deps.clock.now()), limit=BATCH)
             now = deps.clock.now()
             due = [d.id for d in page.documents if d.data["next_action_at"] <= now]
             looked_at += len(due)
@@ -33,11 +32,10 @@ def motion(deps: Deps) -> Report:
                 if note:
                     failed += 1
                     notes.append(note)
-            left = until - time.monotonic()
-            horizon = now + timedelta(seconds=left)
-            if left <= 0 or not any(d.data["next_action_at"] <= horizon for d in page.documents):
+            left = (until - deps.clock.now()).total_seconds()
+            if left <= 0 or not page.documents:
                 break
-            deps.clock.sleep(min(deps.settings.motion_interval_s, max(0.0, left)))
+            deps.clock.sleep(min(deps.settings.motion_interval_s, left))
     return Report(name="motion", looked_at=looked_at, changed=changed, failed=failed, notes=notes[:20])
 
 
