@@ -1,6 +1,8 @@
 """A local cloud of its own for a test or a bench: a fresh folder, free ports, stopped at the end.
 
 python -m local.embedded COMMAND...    # runs it with DUMONT_STATE_FILE naming that cloud's state.json
+
+STORE=firestore runs it on Google's emulator.
 """
 
 from __future__ import annotations
@@ -76,6 +78,8 @@ def running(scenario: str = "quick", tick_s: float = 3.0) -> Iterator[Embedded]:
             str(tick_s),
             "--scenario",
             str(ROOT / "local" / "scenarios" / f"{scenario}.json"),
+            "--store",
+            os.environ.get("STORE", "sqlite"),
         ]
         process = subprocess.Popen(
             command,
