@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infra import manifest, schedule
+from infra import agent_bundle, manifest, schedule
 from infra.manifest import ROOT, Function
 from infra.stage import stage
 
@@ -37,6 +37,7 @@ TTL_COLLECTIONS = ("sessions", "events", "orders", "idempotency", "throttles", "
 BASE_IMAGE = "python313"
 AUDIENCE = "dumont-functions"
 PREFIX = "dumont-"
+CONSOLE = "npx firebase-tools deploy --only hosting,firestore:rules   (the console and the database's rules)"
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,21 @@ Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
 def run_gcloud(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["gcloud", *words], capture_output=True, text=True, timeout=1800)
+
+
+def run_nothing(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """What gcloud would say of an empty project: for a plan without one."""
+    return subprocess.CompletedProcess(list(words), 1, "", "NOT_FOUND")
+
+
+class NoJobs:
+    """A scheduler without jobs, likewise."""
+
+    def reconcile(self, wanted: Sequence[schedule.Job], *, dry: bool = False) -> list[str]:
+        return [f"scheduler  create {one.name} ({one.cron})" for one in wanted]
+
+    def remove(self, prefix: str) -> list[str]:
+        return []
 
 
 class Gcloud:
@@ -193,9 +209,14 @@ class Deployment:
         self._jobs = jobs
         self._functions = manifest.load()
         self.notes: list[str] = []
+        self._whole = False
 
-    def changes(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """(step, gcloud words) of everything that differs now, read as it goes."""
+    def changes(self, *, whole: bool = False) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """(step, gcloud words) of everything that differs now, read as it goes.
+
+        `whole`: also what can only be done once the secrets have values and the functions are there.
+        """
+        self._whole = whole
         for name, step in (
             ("apis", self._apis),
             ("accounts", self._accounts),
@@ -285,7 +306,9 @@ class Deployment:
                     f"--data-file=- --project={self._target.project}   (docs/deploy.md says what it is)"
                 )
             self.notes.append("functions wait until the secrets above have values; then apply again")
-            return
+            if not self._whole:
+                return
+            filled = list(SECRETS)
         services = self._services()
         for function in self._functions.values():
             folder = self._stages / function.name
@@ -319,7 +342,7 @@ class Deployment:
         member = f"serviceAccount:{self._target.account('tick')}"
         for function in self._functions.values():
             name = service_of(function.name)
-            if not function.schedule or name not in services:
+            if not function.schedule or not (name in services or self._whole):
                 continue
             policy = (
                 self._gcloud.read("run", "services", "get-iam-policy", name, f"--region={self._target.region}") or {}
@@ -346,14 +369,15 @@ class Deployment:
                 f"{name} does not answer at {address}/ready ({error}); the old revision keeps the traffic"
             ) from error
 
-    def jobs(self) -> list[str]:
+    def jobs(self, *, dry: bool = False) -> list[str]:
         """Create or correct the scheduler's jobs; what changed. Paused ones stay paused."""
         services = self._services()
         wanted = []
         for function in self._functions.values():
             there = services.get(service_of(function.name))
-            if function.schedule and there:
-                address = there["status"]["url"] + "/api/v1" + function.routes[0].path
+            if function.schedule and (there or dry):
+                url = there["status"]["url"] if there else "https://its-address"
+                address = url + "/api/v1" + function.routes[0].path
                 wanted.append(
                     schedule.Job(
                         name=service_of(function.name),
@@ -364,7 +388,7 @@ class Deployment:
                         deadline_s=min(1800, function.timeout_s + 15),
                     )
                 )
-        return (self._jobs or schedule.connect(self._target.project, self._target.region)).reconcile(wanted)
+        return (self._jobs or schedule.connect(self._target.project, self._target.region)).reconcile(wanted, dry=dry)
 
     def removals(self) -> Iterator[tuple[str, ...]]:
         """Everything apply made, but for the database and the secrets."""
@@ -384,8 +408,19 @@ def _index_key(index: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def make_stages(out: Path) -> None:
+    bundle = ROOT / "build" / "agent-all.pyz"
+    agent_bundle.build(bundle, list(agent_bundle.ABIS), ROOT / "build" / "wheels")
     for function in manifest.load().values():
-        stage(function, out)
+        stage(function, out, bundle)
+
+
+def unreadable(project: str) -> str | None:
+    """Why gcloud tells nothing of a project; None when it does."""
+    try:
+        done = run_gcloud(["projects", "describe", project, "--format=value(projectId)", "--quiet"])
+    except FileNotFoundError:
+        return "gcloud is not installed"
+    return None if done.returncode == 0 else " ".join(done.stderr.split())[:160]
 
 
 def say(text: str) -> None:
@@ -407,10 +442,11 @@ def main(argv: Sequence[str] | None = None, jobs: schedule.Jobs | None = None, r
         parser.error("--set takes DUMONT_NAME=VALUE")
     target = Target(given.project, given.region, settings)
     if not given.no_stage and given.verb != "destroy":
-        from infra.stage import main as stage_all
-
-        sys.argv = ["stage", "--all", "--out", str(given.stages)]
-        stage_all()
+        make_stages(given.stages)
+    why = None if run or given.verb != "plan" else unreadable(given.project)
+    if why:
+        run, jobs = run_nothing, NoJobs()
+        say(f"nothing can be read of {given.project} ({why}): this is the plan for an empty project")
     gcloud = Gcloud(given.project, say, run)
     deployment = Deployment(target, gcloud, given.stages, jobs)
     try:
@@ -423,12 +459,17 @@ def main(argv: Sequence[str] | None = None, jobs: schedule.Jobs | None = None, r
 
 def plan(deployment: Deployment, gcloud: Gcloud) -> int:
     count = 0
-    for step, words in deployment.changes():
+    for step, words in deployment.changes(whole=True):
         count += 1
         say(f"{step:10} gcloud {shlex.join(words)}")
+    for line in deployment.jobs(dry=True):
+        count += 1
+        say(line)
     for note in deployment.notes:
         say(f"you        {note}")
     say(f"{count} changes" if count else "nothing to change")
+    if count:
+        say(f"then       {CONSOLE}")
     return 0
 
 
@@ -447,7 +488,7 @@ def apply(deployment: Deployment, gcloud: Gcloud) -> int:
         say(f"you: {note}")
     say(f"{count} changes" if count else "nothing to change")
     if not deployment.notes:
-        say("the console and the rules: npx firebase-tools deploy --only hosting,firestore:rules")
+        say(f"then: {CONSOLE}")
     return 0
 
 

@@ -25,7 +25,7 @@ class Job:
 
 
 class Jobs(Protocol):
-    def reconcile(self, wanted: Sequence[Job]) -> list[str]: ...
+    def reconcile(self, wanted: Sequence[Job], *, dry: bool = False) -> list[str]: ...
     def remove(self, prefix: str) -> list[str]: ...
 
 
@@ -39,13 +39,17 @@ class CloudJobs:
         self._client = client
         self._parent = parent
 
-    def reconcile(self, wanted: Sequence[Job]) -> list[str]:
-        """What was created or corrected, in words."""
+    def reconcile(self, wanted: Sequence[Job], *, dry: bool = False) -> list[str]:
+        """What was created or corrected, in words; `dry` what would be."""
         known = {job.name: job for job in self._client.list_jobs(parent=self._parent)}
         done = []
         for one in wanted:
             job = self._job(one)
             there = known.get(job.name)
+            if dry:
+                if there is None or not _same(there, job):
+                    done.append(f"scheduler  {'create' if there is None else 'correct'} {one.name} ({one.cron})")
+                continue
             if there is None:
                 try:
                     self._client.create_job(parent=self._parent, job=job)

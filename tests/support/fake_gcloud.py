@@ -75,7 +75,8 @@ def read(words: list[str], flags: dict[str, list[str]], state: dict[str, Any]) -
     if command == "run services list":
         return list(state["services"].values())
     if command.startswith("run services get-iam-policy"):
-        return bindings(state["services"][words[-1]].get("policy", {}))
+        known = state["services"].get(words[-1])
+        return "missing" if known is None else bindings(known.get("policy", {}))
     return None
 
 

@@ -27,8 +27,10 @@ class FakeJobs:
     def __init__(self) -> None:
         self.known: dict[str, schedule.Job] = {}
 
-    def reconcile(self, wanted: Sequence[schedule.Job]) -> list[str]:
+    def reconcile(self, wanted: Sequence[schedule.Job], *, dry: bool = False) -> list[str]:
         changed = [job for job in wanted if self.known.get(job.name) != job]
+        if dry:
+            return [f"scheduler {job.name}" for job in changed]
         self.known.update({job.name: job for job in changed})
         return [f"scheduler {job.name}" for job in changed]
 
@@ -78,10 +80,32 @@ def test_a_plan_changes_nothing_and_names_everything(project: Project, capsys: p
     assert project.run("plan") == 0
     said = capsys.readouterr().out
 
-    assert project.gcloud.log == []
+    assert project.gcloud.log == [] and project.jobs.known == {}
     assert all(name in said for name in SERVICES)
+    for name, function in manifest.load().items():
+        assert f"run deploy {deploy.service_of(name)} " in said
+        assert (f"scheduler {deploy.service_of(name)}\n" in said) == bool(function.schedule)
     assert all(secret.name in said for secret in SECRETS)
     assert "has no value" in said
+
+
+def test_without_a_project_the_plan_is_that_of_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = Project(tmp_path)
+    assert empty.run("plan") == 0
+    wanted = [line for line in capsys.readouterr().out.splitlines() if " gcloud " in line]
+    monkeypatch.setattr(deploy, "run_gcloud", gcloud_that_knows_nobody)
+
+    assert deploy.main(["plan", *ARGS, f"--stages={empty.stages}"]) == 0
+    said = capsys.readouterr().out
+    assert "log in first" in said
+    assert [line for line in said.splitlines() if " gcloud " in line] == wanted
+
+
+def gcloud_that_knows_nobody(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    assert list(words[:2]) == ["projects", "describe"], "nothing else is asked"
+    return subprocess.CompletedProcess(list(words), 1, "", "ERROR: log in first")
 
 
 def test_functions_wait_for_their_secrets_and_then_everything_is_there(project: Project) -> None:
