@@ -56,6 +56,19 @@ def models_ls() -> None:
     table(rows, ["NAME", "ID", "STATE", "MODEL", "RUNTIME", "PRICE", "REQUESTS", "TOKENS IN+OUT"])
 
 
+@models.command("runtimes")
+def models_runtimes() -> None:
+    """List the servers that a model can run on."""
+    found = client().get("/models")["runtimes"]
+    if as_json():
+        out({"runtimes": found})
+        return
+    rows = [
+        [one["name"], one["image"], str(one["port"]), one["health"], ", ".join(one["quantizations"])] for one in found
+    ]
+    table(rows, ["RUNTIME", "IMAGE", "PORT", "HEALTH", "QUANTIZATIONS"])
+
+
 @models.command("deploy")
 @click.argument("model")
 @click.option("--runtime", default="vllm", show_default=True, help="vllm, tgi, llama_cpp, ollama; locally tiny.")

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from cli.context import as_json, client, find
-from cli.render import Duration, out, span, table
+from cli.render import Duration, money, out, span, table
 
 MEASURES = [
     click.option("--last", type=Duration(), help="Such as 24h or 7d; else this month."),
@@ -66,6 +66,10 @@ def usage(ctx: click.Context, /, **given: Any) -> None:
         ],
         ["", "USD", ""],
     )  # fmt: skip
+    for one in saved["references"]:
+        click.echo(
+            f"  {one['gpu_name']} elsewhere: {money(one['usd_per_gpu_hour'])} a GPU, {one['source']}, {one['date']}"
+        )
     if saved["no_reference"]:
         click.echo(f"no reference price, so not counted against the market: {', '.join(saved['no_reference'])}")
     if found["instances"]:

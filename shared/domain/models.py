@@ -28,13 +28,15 @@ class Runtime:
     health: str
     command: tuple[str, ...]
     key_env: str | None
-    """The environment name of the key that the server itself demands; None: it knows none."""
+    """The environment name of the key that the server itself demands; None: it knows none, and a guard stands before it."""
     quantized: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Further words per quantization."""
     many_gpus: bool = True
     pull: tuple[str, ...] = ()
     """Run once the server answers."""
     env: tuple[tuple[str, str], ...] = ()
+    inner_port: int | None = None
+    """Where a server that knows no key listens, on the machine alone; `port` is then the guard's."""
     tags: tuple[tuple[str, str], ...] = ()
     """Where the quantization is a part of the model's name, after a colon: which part. A name that has one keeps it."""
 
@@ -68,7 +70,8 @@ RUNTIMES: dict[str, Runtime] = {
         Runtime(
             "ollama", "ollama/ollama:0.12.3", 11434, "/api/version", ("ollama", "serve"), None, (("q4", ()), ("q8", ())),
             pull=("ollama", "pull", "MODEL"),
-            env=(("OLLAMA_HOST", "0.0.0.0:11434"), ("OLLAMA_CONTEXT_LENGTH", "CONTEXT"),
+            inner_port=11435,
+            env=(("OLLAMA_HOST", "127.0.0.1:11435"), ("OLLAMA_CONTEXT_LENGTH", "CONTEXT"),
                  ("OLLAMA_MODELS", "/workspace/models"), ("OLLAMA_KEEP_ALIVE", "-1")),
         ),
     )
@@ -292,6 +295,46 @@ class Deployment:
         return changed
 
 
+GUARD = r"""import hmac, http.client, os, threading, time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+key = ("Bearer " + os.environ["MODEL_KEY"]).encode()
+inner, server = int(os.environ["MODEL_INNER_PORT"]), int(os.environ["MODEL_PID"])
+class Guard(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout = 60
+    def log_message(self, *args): pass
+    def head(self, status, kind="application/json"):
+        self.close_connection = True
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Connection", "close")
+        self.end_headers()
+    def pass_on(self):
+        if not hmac.compare_digest((self.headers.get("Authorization") or "").encode("latin-1"), key):
+            return self.head(401)
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        try:
+            way = http.client.HTTPConnection("127.0.0.1", inner, timeout=600)
+            way.request(self.command, self.path, body, {"Content-Type": "application/json"})
+            answer = way.getresponse()
+        except (OSError, http.client.HTTPException):
+            return self.head(503)
+        self.head(answer.status, answer.headers.get("Content-Type") or "application/json")
+        while piece := answer.read1(65536):
+            self.wfile.write(piece)
+    do_GET = do_POST = pass_on
+guard = ThreadingHTTPServer(("0.0.0.0", int(os.environ["MODEL_GUARD_PORT"])), Guard)
+guard.daemon_threads = True
+threading.Thread(target=guard.serve_forever, daemon=True).start()
+while True:
+    time.sleep(1)
+    try:
+        os.kill(server, 0)
+    except OSError:
+        break
+"""
+"""Lets in only who has the server's key, and passes pieces on as they come; ends with its server."""
+
 LAUNCH = r"""import json, os, subprocess, sys, time, urllib.request
 words, pull, port = json.loads(os.environ["MODEL_COMMAND"]), json.loads(os.environ["MODEL_PULL"]), os.environ["MODEL_PORT"]
 # Where several simulated machines share one host, a port's outside is where to listen.
@@ -300,7 +343,14 @@ if os.environ.get("DUMONT_ROOT"):
     port = os.environ.get("VAST_TCP_PORT_" + port, port)
 os.makedirs("models", exist_ok=True)
 log = open("model-server.log", "wb")
-server = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+quiet = {"stdout": log, "stderr": log, "stdin": subprocess.DEVNULL, "start_new_session": True}
+server = subprocess.Popen(words, **quiet)
+with open("model-server.pid", "w") as file:
+    file.write(str(server.pid))
+if os.environ.get("MODEL_INNER_PORT"):
+    env = {**os.environ, "MODEL_GUARD_PORT": port, "MODEL_PID": str(server.pid)}
+    subprocess.Popen([sys.executable, "-c", GUARD], env=env, **quiet)
+    port = os.environ["MODEL_INNER_PORT"]
 until = time.time() + float(os.environ["MODEL_WATCH_S"])
 while time.time() < until:
     time.sleep(0.1)
@@ -323,7 +373,7 @@ while time.time() < until:
 
 def setup_command() -> str:
     """The set-up command of every deployment; a constant."""
-    return f"python3 - <<'DUMONT_LAUNCH'\n{LAUNCH}DUMONT_LAUNCH"
+    return f"python3 - <<'DUMONT_LAUNCH'\nGUARD = {GUARD!r}\n{LAUNCH}DUMONT_LAUNCH"
 
 
 def tail(text: str, lines: int = 20) -> list[str]:

@@ -144,6 +144,9 @@ def _yours(query: wire.MarketQuery, newest: Point | None, user_id: str, deps: De
         machine = one.machine
         if machine is None or not machine.gpu_count or normal_gpu(machine.gpu_name) != normal_gpu(query.gpu_name):
             continue
+        if one.need.interruptible != query.interruptible:
+            # One that may be taken away is no cheaper way to have one that may not.
+            continue
         paid = float(machine.usd_per_hour) / machine.gpu_count
         cheaper = max(0.0, (1 - newest.p10 / paid) * 100) if paid else 0.0
         found.append(

@@ -145,8 +145,9 @@ def _request(body: wire.DeployBody, deployment: Deployment, runtime: Runtime, fi
         "MODEL_WATCH_S": "25",
         **domain.env_of(runtime, body.context),
     }
-    if runtime.key_env:
-        env[runtime.key_env] = _secret(deps, deployment.id, "server")
+    env[runtime.key_env or "MODEL_KEY"] = _secret(deps, deployment.id, "server")
+    if runtime.inner_port:
+        env["MODEL_INNER_PORT"] = str(runtime.inner_port)
     if body.hub_token:
         env["HF_TOKEN"] = body.hub_token
     return ProvisionRequest(
@@ -178,7 +179,14 @@ def list_models(user_id: str, deps: Deps) -> wire.ModelList:
     return wire.ModelList(
         deployments=[view(one, deps) for one in alive],
         runtimes=[
-            wire.RuntimeView(name=r.name, image=r.image, quantizations=["fp16", *(n for n, _ in r.quantized)])
+            wire.RuntimeView(
+                name=r.name,
+                image=r.image,
+                port=r.port,
+                health=r.health,
+                command=list(r.command),
+                quantizations=["fp16", *(n for n, _ in r.quantized)],
+            )
             for r in runtimes
         ],
     )

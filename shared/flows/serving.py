@@ -194,10 +194,14 @@ def _count(deployment: Deployment, last: bytes, pieces: int, deps: Deps) -> None
     if found:
         with suppress(ValueError):
             used = json.loads(found[-1])
-    prompt = int(used.get("prompt_tokens") or 0)
-    completion = int(used.get("completion_tokens") or (max(0, pieces - 1) if not found else 0))
-
+    prompt = _tokens(used.get("prompt_tokens"))
+    completion = _tokens(used.get("completion_tokens")) if found else max(0, pieces - 1)
     _TALLY.add(deployment.id, Used(1, prompt, completion), deps)
+
+
+def _tokens(told: Any) -> int:
+    """What a server says it used; nonsense counts nothing."""
+    return told if isinstance(told, int) and told > 0 else 0
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,11 @@ class NewDeploymentView(DeploymentView):
 class RuntimeView(View):
     name: str
     image: str
+    port: int
+    health: str
+    """The path that answers once the server is up."""
+    command: list[str]
+    """MODEL, CONTEXT, PORT and GPUS stand for what a deployment says."""
     quantizations: list[str]
 
 

@@ -16,6 +16,7 @@ from shared import errors
 from shared.domain import prices
 from shared.domain.reference_prices import reference_of
 from shared.flows import market
+from shared.providers.base import Features
 from shared.store import codec
 from shared.store.base import Put, Write
 from shared.store.counting import CountingStore
@@ -279,3 +280,13 @@ def test_a_provider_that_cannot_be_asked_leaves_the_band_and_says_so(world: Worl
     world.provider.fail_next["offers"] = [errors.ProviderBusy("slow down", 5)]
     shown = market.show(MarketQuery(gpu_name="RTX 4090"), world.user.id, world.deps)
     assert shown.now is not None and shown.cheapest is None and "slow down" in shown.cheapest_note
+
+
+def test_what_may_be_taken_away_is_not_called_a_cheaper_way_to_have_what_may_not(world: World) -> None:
+    world.running()
+    world.provider.features = Features(sells_spot=True)
+    world.provider.stock = [an_offer(50 + n, usd_per_hour=Decimal("0.05"), interruptible=True) for n in range(4)]
+    passes(world, 6)
+
+    spot = market.show(MarketQuery(gpu_name="RTX 4090", interruptible=True), world.user.id, world.deps)
+    assert spot.now is not None and spot.yours == []

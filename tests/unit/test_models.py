@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from local.embedded import ROOT
+from local.tiny_model import MODEL
 from shared import errors
 from shared.domain import models as domain
 from shared.domain.instance import Instance, State
@@ -19,6 +28,7 @@ from shared.flows import models, serving
 from shared.flows.auth import access_token, create_user
 from shared.wire.models import DeployBody
 from tests.support.http import client, error_of
+from tests.support.simulated import ports
 from tests.support.world import World
 from tests.unit.test_web import bearer
 
@@ -144,6 +154,69 @@ def test_the_launcher_starts_exactly_the_words_it_is_given(tmp_path: Path) -> No
     assert not (tmp_path / "pwned").exists()
 
 
+def test_a_server_that_knows_no_key_is_guarded_and_its_pieces_come_as_they_are_made(tmp_path: Path) -> None:
+    inner, port = ports(2)
+    words = [sys.executable, str(ROOT / "local" / "tiny_model.py"), "--model", MODEL, "--port", str(inner)]
+    env = {
+        "PATH": os.environ["PATH"],
+        "MODEL_COMMAND": json.dumps(words),
+        "MODEL_PULL": "[]",
+        "MODEL_PORT": str(port),
+        "MODEL_INNER_PORT": str(inner),
+        "MODEL_KEY": "the-key",
+        "MODEL_HEALTH": "/health",
+        "MODEL_WATCH_S": "20",
+    }
+    done = subprocess.run(["bash", "-c", domain.setup_command()], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    base, ask = f"http://127.0.0.1:{port}", {"model": MODEL, "messages": [{"role": "user", "content": "a machine"}]}
+    server = int((tmp_path / "model-server.pid").read_text())
+    try:
+        with httpx.Client(base_url=base, headers={"Authorization": "Bearer the-key"}, timeout=20) as known:
+            eventually(lambda: known.get("/health").status_code == 200)
+            for key in ("", "Bearer wrong", "Bearer th\u00e9-key"):
+                refused = httpx.post(
+                    base + "/v1/chat/completions", json=ask, headers=[(b"Authorization", key.encode("latin-1"))]
+                )
+                assert refused.status_code == 401 and refused.content == b""
+            assert known.post("/v1/chat/completions", json=ask).json()["choices"]
+            with known.stream("POST", "/v1/chat/completions", json={**ask, "stream": True}) as answer:
+                pieces = list(answer.iter_raw())
+            assert len(pieces) > 3 and pieces[-1].endswith(b"data: [DONE]\n\n")
+            os.kill(server, signal.SIGKILL)
+            eventually(lambda: gone(known))
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(server, signal.SIGKILL)
+
+
+def eventually(check: Callable[[], bool]) -> None:
+    until = time.monotonic() + 20
+    while True:
+        with suppress(httpx.HTTPError):
+            if check():
+                return
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def gone(client: httpx.Client) -> bool:
+    try:
+        return client.get("/health").status_code == 0
+    except httpx.ConnectError:
+        return True
+
+
+def test_ollama_listens_on_the_machine_alone_and_every_server_is_given_a_key(world: World) -> None:
+    for name, runtime in RUNTIMES.items():
+        assert runtime.key_env or runtime.inner_port, name
+    assert domain.env_of(RUNTIMES["ollama"], 4096)["OLLAMA_HOST"] == f"127.0.0.1:{RUNTIMES['ollama'].inner_port}"
+    _, deployment = deploy(world, model="llama3.1:8b", runtime="ollama", params_b=8)
+    spec = world.instance(deployment.replicas[0].instance_id).spec
+    assert spec.env["MODEL_INNER_PORT"] == "11435" and len(spec.env["MODEL_KEY"]) == 43
+    assert spec.ports == (11434,)
+
+
 def test_a_key_opens_its_own_deployment_and_no_other(world: World) -> None:
     key, deployment = deploy(world)
     assert serving.authorized(deployment.id, key, world.deps).id == deployment.id
@@ -248,3 +321,27 @@ def test_over_http_a_deployment_of_another_user_does_not_exist(world: World) -> 
             f"/api/v1/models/{deployment.id}", method=method, headers={"Authorization": f"Bearer {token}"}
         )
         assert answer.status_code == 404 and deployment.id in error_of(answer)["message"]
+
+
+def test_every_runtime_is_listed_with_how_it_is_started(world: World) -> None:
+    listed = {one.name: one for one in models.list_models(world.user.id, world.deps).runtimes}
+    assert {"vllm", "tgi", "llama_cpp", "ollama", "tiny"} == set(listed)
+    for one in listed.values():
+        assert one.image and 0 < one.port < 65536 and one.health.startswith("/") and one.command
+
+
+def test_what_a_server_says_it_used_is_counted_and_nonsense_is_not(world: World) -> None:
+    _, deployment = deploy(world)
+    for last, pieces, expected in (
+        (b'{"usage": {"prompt_tokens": 3, "completion_tokens": 5, "details": {"cached": 1}}}', 0, (3, 5)),
+        (b'{"data": [], "usage": {"prompt_tokens": 7, "total_tokens": 7}}', 0, (7, 0)),
+        (b'data: {"choices": [{"delta": {"content": "a"}}]}\n\ndata: [DONE]\n\n', 9, (0, 8)),
+        (b'{"usage": {"prompt_tokens": "many", "completion_tokens": -4}}', 0, (0, 0)),
+        (b'{"usage": null}', 0, (0, 0)),
+        (b'{"choices": [{"text": "\\"usage\\": {\\"prompt_tokens\\": 99}"}]}', 0, (0, 0)),
+    ):
+        before = world.deps.records.load(Deployment, deployment.id)
+        serving._count(deployment, last, pieces, world.deps)
+        after = world.deps.records.load(Deployment, deployment.id)
+        counted = after.prompt_tokens - before.prompt_tokens, after.completion_tokens - before.completion_tokens
+        assert counted == expected and after.requests == before.requests + 1, last

@@ -1783,6 +1783,9 @@ export type DeploymentView = {
 export type RuntimeView = {
   name: string;
   image: string;
+  port: number;
+  health: string;
+  command: string[];
   quantizations: string[];
 };
 export type ModelList = {
