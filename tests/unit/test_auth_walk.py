@@ -108,7 +108,7 @@ class Everybody:
     """Ann, Bob, an administrator and their things; every kind of credential, good and bad."""
 
     def __init__(self, settings: dict[str, Any], oidc_key: Any) -> None:
-        self.world = World(offers=60, webhook_private=True, tiny_model_path="/opt/tiny_model.py", **settings)
+        self.world = World(offers=60, private_addresses=True, tiny_model_path="/opt/tiny_model.py", **settings)
         world, deps = self.world, self.world.deps
         self.ann = world.user
         self.bob = auth.create_user("bob@example.com", PASSWORD, False, deps)
@@ -204,6 +204,7 @@ class Everybody:
             "alert": alert.id,
             "model": model.id,
             "pool": "bobs-pool",
+            "name": world.storage("bobs-bucket", user.id).name,
             "key": auth.create_key(KeyRequest(name="bob's own key"), user, deps).id,
             "session": str(family),
         }, agent
@@ -331,8 +332,8 @@ def test_nobody_reaches_anothers_things(everybody: Everybody, capsys: pytest.Cap
         instance_in_body = isinstance(call.body, dict) and "instance" in call.body
         if not names and not instance_in_body:
             continue
-        if names == ["machine"] or call.id == "putPool":
-            # Each user's own judgement of a machine, and own pool, by any name: Bob's is another document.
+        if names == ["machine"] or call.id in ("putPool", "saveStorage"):
+            # Each user's own judgement of a machine, own pool and own bucket, by any name: Bob's is another document.
             continue
         body = {**call.body, "instance": everybody.things["instance"]} if instance_in_body else call.body
         response = everybody.ask(call, ann, everybody.things, body)
