@@ -1,7 +1,7 @@
 /** The running local cloud, as the browser's tests and benches use it. */
 import { readFileSync } from "node:fs";
 import { AxeBuilder } from "@axe-core/playwright";
-import { expect, test as base, type Locator, type Page } from "@playwright/test";
+import { expect, test as base, type Locator, type Page, type Request } from "@playwright/test";
 import { paths, type PageName } from "../../src/lib/paths";
 
 interface State {
@@ -84,19 +84,18 @@ export const overflow = (page: Page): Promise<number> => page.evaluate(() => doc
 /** Calls to the API: what was asked since the last `clear`, and a wait until all of it is answered. */
 export function callsOf(page: Page) {
   const asked: string[] = [];
-  let open = 0;
+  // A set, not a count: a call from before this began may end after it.
+  const open = new Set<Request>();
   const ours = (url: string) => new URL(url).pathname.startsWith("/api/v1/");
   page.on("request", (request) => {
     if (!ours(request.url())) return;
     asked.push(new URL(request.url()).pathname.replace("/api/v1", ""));
-    open += 1;
+    open.add(request);
   });
-  const over = (request: { url(): string }) => {
-    if (ours(request.url())) open -= 1;
-  };
+  const over = (request: Request) => void open.delete(request);
   page.on("requestfinished", over);
   page.on("requestfailed", over);
-  return { asked, clear: () => asked.splice(0), answered: () => expect.poll(() => open, { intervals: [5, 10, 20, 50] }).toBe(0) };
+  return { asked, clear: () => asked.splice(0), answered: () => expect.poll(() => open.size, { intervals: [5, 10, 20, 50] }).toBe(0) };
 }
 
 export const shot = (page: Page, name: string) => page.screenshot({ path: `screenshots/${name}.png`, fullPage: true });
