@@ -12,6 +12,7 @@ import { Button } from "@/components/ui/button";
 import { cn } from "@/lib/cn";
 import { usd, usdPerHour } from "@/lib/format";
 import { paths } from "@/lib/paths";
+import { savedOf } from "@/lib/saved";
 
 const Palette = lazy(async () => ({ default: (await import("@/app/palette")).Palette }));
 
@@ -112,7 +113,7 @@ export function Shell() {
   // Fast only while something is in motion and there is an answer.
   useEffect(() => setPolling(!moving ? PACE.rest : isError ? PACE.failing : PACE.motion), [moving, isError]);
   const usage = useShowUsageQuery({}).data?.data;
-  const saved = usage ? Number(usage.savings.asleep_usd) + Math.max(0, Number(usage.savings.market_usd)) : 0;
+  const saved = usage ? savedOf(usage) : 0;
   const burning = instances.reduce((sum, one) => sum + (one.machine ? Number(one.machine.usd_per_hour) : 0), 0);
 
   const before = useRef(new Map<string, string>());

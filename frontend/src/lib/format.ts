@@ -31,6 +31,13 @@ export function bytes(count: number): string {
 export const secondsBetween = (from: string | null, to: string | null): number | null =>
   from && to ? (Date.parse(to) - Date.parse(from)) / 1000 : null;
 
+/** What is typed a line each, without what is empty. */
+export const linesOf = (text: string): string[] =>
+  text
+    .split("\n")
+    .map((line) => line.trim())
+    .filter(Boolean);
+
 export const percent = (share: number): string => `${Math.round(share * 100)} %`;
 
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });

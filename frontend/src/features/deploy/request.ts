@@ -1,5 +1,6 @@
 /** The form of the deploy page, and what it is as a request and as a command. */
 import type { ProvisionRequest } from "@/api";
+import { linesOf } from "@/lib/format";
 
 export interface Form {
   name: string;
@@ -55,12 +56,6 @@ export const START: Form = {
   storage: "",
 };
 
-const lines = (text: string): string[] =>
-  text
-    .split("\n")
-    .map((line) => line.trim())
-    .filter(Boolean);
-
 export const portsOf = (text: string): number[] =>
   text
     .split(/[\s,]+/)
@@ -69,7 +64,7 @@ export const portsOf = (text: string): number[] =>
 
 export const envOf = (text: string): Record<string, string> =>
   Object.fromEntries(
-    lines(text)
+    linesOf(text)
       .map((line) => line.split("="))
       .map(([key, ...value]) => [key!.trim(), value.join("=")]),
   );
@@ -94,9 +89,9 @@ export function requestOf(form: Form): ProvisionRequest {
     ...(form.minReliability !== 90 && { min_reliability: form.minReliability / 100 }),
     ...(form.snapshotMinutes > 0 && { snapshot_every_s: form.snapshotMinutes * 60 }),
     ...(form.onLoss !== "wake" && { on_loss: form.onLoss }),
-    ...(lines(form.env).length > 0 && { env: envOf(form.env) }),
+    ...(linesOf(form.env).length > 0 && { env: envOf(form.env) }),
     ...(portsOf(form.ports).length > 0 && { ports: portsOf(form.ports) }),
-    ...(lines(form.excludes).length > 0 && { excludes: lines(form.excludes) }),
+    ...(linesOf(form.excludes).length > 0 && { excludes: linesOf(form.excludes) }),
     ...(form.storage && { storage: form.storage }),
     ...(form.idleMinutes === 0
       ? { idle_policy: { enabled: false } }
@@ -129,7 +124,7 @@ export function commandOf(form: Form): string {
   if (form.onLoss !== "wake") add("--on-loss", form.onLoss);
   Object.entries(envOf(form.env)).forEach(([key, value]) => add("--env", `${key}=${value}`));
   portsOf(form.ports).forEach((port) => add("--port", port));
-  lines(form.excludes).forEach((pattern) => add("--exclude", pattern));
+  linesOf(form.excludes).forEach((pattern) => add("--exclude", pattern));
   if (form.storage) add("--storage", form.storage);
   if (form.idleMinutes === 0) add("--no-hibernate");
   else if (form.idleMinutes !== 3) add("--idle-after", `${form.idleMinutes}m`);

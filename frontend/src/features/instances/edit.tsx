@@ -5,6 +5,7 @@ import { whyNot } from "@/api/can";
 import { tell } from "@/components/tell";
 import { Button } from "@/components/ui/button";
 import { Check, Field, Input, Select } from "@/components/ui/field";
+import { linesOf } from "@/lib/format";
 
 export function Edit({ instance, close }: { instance: InstanceView; close: () => void }) {
   const [save, { isLoading }] = useEditInstanceMutation();
@@ -21,7 +22,7 @@ export function Edit({ instance, close }: { instance: InstanceView; close: () =>
       idle_policy: policy,
       snapshot_every_s: every * 60,
       on_loss: onLoss,
-      hot: hot.split("\n").map((line) => line.trim()).filter(Boolean),
+      hot: linesOf(hot),
     };
     if (await tell("Saved", save({ instance: instance.id, patch }).unwrap())) close();
   };

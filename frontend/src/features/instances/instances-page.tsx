@@ -15,6 +15,7 @@ import { Actions } from "@/features/instances/actions";
 import { NextEvent } from "@/features/instances/next-event";
 import { bytes, percent, usd, usdPerHour } from "@/lib/format";
 import { paths } from "@/lib/paths";
+import { savedOf } from "@/lib/saved";
 import { useTitle } from "@/lib/use-title";
 
 const gpuOf = (one: InstanceView): string =>
@@ -69,7 +70,7 @@ function Summary({ instances }: { instances: readonly InstanceView[] }) {
   const awake = instances.filter((one) => one.machine !== null);
   const rate = awake.reduce((sum, one) => sum + Number(one.machine?.usd_per_hour ?? 0), 0);
   const moving = instances.filter(isPassing).length;
-  const saved = usage ? Number(usage.savings.asleep_usd) + Math.max(0, Number(usage.savings.market_usd)) : 0;
+  const saved = usage ? savedOf(usage) : 0;
   const spent = Number(usage?.total_usd ?? 0);
   return (
     <Stats>

@@ -19,6 +19,7 @@ import { Card, CardTitle } from "@/components/ui/card";
 import { Field, Input } from "@/components/ui/field";
 import { Sessions } from "@/features/settings/sessions";
 import { Webhooks } from "@/features/settings/webhooks";
+import { linesOf } from "@/lib/format";
 import { useTitle } from "@/lib/use-title";
 
 function Account() {
@@ -103,7 +104,7 @@ function SshKeys() {
   useEffect(() => setText((kept ?? []).join("\n")), [kept]);
   if (isLoading) return <Loading />;
   if (error && !data) return <ErrorPanel error={error} retry={refetch} />;
-  const lines = text.split("\n").map((line) => line.trim()).filter(Boolean);
+  const lines = linesOf(text);
   return (
     <form
       className="grid gap-3"
