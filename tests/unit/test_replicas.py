@@ -122,6 +122,15 @@ def two(world: World, servers: list[Server], **asked: object) -> tuple[str, Depl
     return key, deployment, agents
 
 
+def fall_asleep(world: World, deployment: Deployment, agents: list[FakeAgent]) -> None:
+    """Of two that sleep after a minute without a request."""
+    world.clock.step(seconds=61)
+    looked(world, deployment)
+    for agent, one in zip(agents, deployment.replicas, strict=True):
+        agent.take_snapshot()
+        assert world.settle(one.instance_id).state is State.HIBERNATED
+
+
 def ask(world: World, key: str, deployment: Deployment) -> serving.Upstream:
     return serving.serve(deployment.id, "chat/completions", key, ASK, world.deps)
 
@@ -284,11 +293,7 @@ def test_all_sleep_without_requests_and_one_request_wakes_all(world: World, serv
 
 def test_a_used_up_budget_wakes_none_and_says_so(world: World, servers: list[Server]) -> None:
     key, deployment, agents = two(world, servers, idle_after_s=60)
-    world.clock.step(seconds=61)
-    looked(world, deployment)
-    for agent, one in zip(agents, deployment.replicas, strict=True):
-        agent.take_snapshot()
-        world.settle(one.instance_id)
+    fall_asleep(world, deployment, agents)
     set_budget(BudgetBody(usd_per_month=Decimal(0)), world.user.id, world.deps)
 
     with pytest.raises(errors.BudgetReached):
@@ -298,11 +303,7 @@ def test_a_used_up_budget_wakes_none_and_says_so(world: World, servers: list[Ser
 
 def test_one_that_was_woken_by_hand_sleeps_again(world: World, servers: list[Server]) -> None:
     _, deployment, agents = two(world, servers, idle_after_s=60)
-    world.clock.step(seconds=61)
-    looked(world, deployment)
-    for agent, one in zip(agents, deployment.replicas, strict=True):
-        agent.take_snapshot()
-        world.settle(one.instance_id)
+    fall_asleep(world, deployment, agents)
     first = deployment.replicas[0].instance_id
     instances.wake(first, 0, world.user.id, world.deps)
     machine_up(world, first, servers[0].port)
