@@ -18,9 +18,9 @@ import math
 import os
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -95,17 +95,13 @@ class Counted:
 class Day:
     """What was counted between its beginning and its end."""
 
-    work: Counter[str] = field(default_factory=Counter)
-    billed: Counter[str] = field(default_factory=Counter)
+    counted: dict[str, float]
 
     def minus(self, other: Day) -> Day:
-        work, billed = Counter(self.work), Counter(self.billed)
-        work.subtract(other.work)
-        billed.subtract(other.billed)
-        return Day(work, billed)
+        return Day(added(self.counted, other.counted, -1))
 
     def times(self, n: float) -> dict[str, float]:
-        return {name: value * n for name, value in {**self.work, **self.billed}.items()}
+        return {name: value * n for name, value in self.counted.items()}
 
 
 class Month:
@@ -121,7 +117,7 @@ class Month:
         self.http = {one.name: client(one.name, self.world.deps) for one in self.functions.values() if one.schedule}
         self.due = {name: self.world.clock.now() for name in self.http}
         self.key = create_key(KeyRequest(name="bench"), self.world.user, self.world.deps).key
-        self.billed: Counter[str] = Counter()
+        self.billed: defaultdict[str, float] = defaultdict(float)
         self.spent_s = 0.0
         self.machines: dict[str, FakeAgent] = {}
         self.beat_at, self.idle_from = FAR, FAR
@@ -147,8 +143,8 @@ class Month:
         seconds = own + (self.world.clock.now() - clock).total_seconds() + held_s
         billed = math.ceil(seconds * 10) / 10
         self.billed["calls"] += 1
-        self.billed["vcpu_s"] += billed  # type: ignore[assignment]
-        self.billed["gib_s"] += billed * self.functions[function].memory_mib / 1024  # type: ignore[assignment]
+        self.billed["vcpu_s"] += billed
+        self.billed["gib_s"] += billed * self.functions[function].memory_mib / 1024
         return answer
 
     def others_go_on(self, seconds: float) -> None:
@@ -235,14 +231,16 @@ class Month:
 
     def counted(self) -> Day:
         objects = self.objects.calls
-        work = Counter(
-            reads=self.store.reads,
-            writes=self.store.writes,
-            deletes=self.store.deletes,
-            puts=objects["put"] + objects["list"],
-            gets=objects["get"] + objects["head"],
+        return Day(
+            {
+                **self.billed,
+                "reads": self.store.reads,
+                "writes": self.store.writes,
+                "deletes": self.store.deletes,
+                "puts": objects["put"] + objects["list"],
+                "gets": objects["get"] + objects["head"],
+            }
         )
-        return Day(work, Counter(self.billed))
 
 
 def lived(fleet: int) -> tuple[Day, Day]:
@@ -256,8 +254,7 @@ def lived(fleet: int) -> tuple[Day, Day]:
 
 
 def of_month(work: Day, rest: Day) -> dict[str, float]:
-    first, second = work.times(WORK_DAYS), rest.times(REST_DAYS)
-    return {name: first.get(name, 0.0) + second.get(name, 0.0) for name in {*first, *second}}
+    return added(work.times(WORK_DAYS), rest.counted, REST_DAYS)
 
 
 def added(one: dict[str, float], other: dict[str, float], n: float) -> dict[str, float]:
