@@ -115,6 +115,13 @@ def build(out: Path, abis: list[str], cache: Path, level: int = 6) -> None:
     part.replace(out)
 
 
+def build_for_all() -> Path:
+    """The bundle that is deployed: for every supported Python."""
+    out = ROOT / "build" / "agent-all.pyz"
+    build(out, list(ABIS), ROOT / "build" / "wheels")
+    return out
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)

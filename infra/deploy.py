@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infra import agent_bundle, manifest, schedule
+from infra import agent_bundle, indexes, manifest, schedule
 from infra.manifest import ROOT, Function
 from infra.stage import stage
 
@@ -33,7 +33,6 @@ SERVICES = (
     "cloudscheduler.googleapis.com", "secretmanager.googleapis.com", "compute.googleapis.com", "iam.googleapis.com",
     "firebase.googleapis.com", "firebasehosting.googleapis.com",
 )  # fmt: skip
-TTL_COLLECTIONS = ("sessions", "events", "orders", "idempotency", "throttles", "prices", "metrics", "kept")
 BASE_IMAGE = "python313"
 AUDIENCE = "dumont-functions"
 PREFIX = "dumont-"
@@ -284,7 +283,7 @@ class Deployment:
             fields = [f"--field-config=field-path={f['fieldPath']},order={f['order'].lower()}" for f in index["fields"]]
             yield ["firestore", "indexes", "composite", "create", f"--collection-group={index['collectionGroup']}",
                    "--query-scope=collection", *fields, "--async"]  # fmt: skip
-        for collection in TTL_COLLECTIONS:
+        for collection in indexes.EXPIRING:
             field_ = self._gcloud.read(
                 "firestore", "fields", "describe", "expires_at", f"--collection-group={collection}"
             )
@@ -408,8 +407,7 @@ def _index_key(index: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def make_stages(out: Path) -> None:
-    bundle = ROOT / "build" / "agent-all.pyz"
-    agent_bundle.build(bundle, list(agent_bundle.ABIS), ROOT / "build" / "wheels")
+    bundle = agent_bundle.build_for_all()
     for function in manifest.load().values():
         stage(function, out, bundle)
 

@@ -14,9 +14,10 @@ from typing import Any
 from infra import generated
 from shared.store.base import Shape
 from shared.store.shapes import SHAPES
+from shared.sweeps.records import EXPIRED
 
 FILE = "infra/firestore.indexes.json"
-EXPIRING = ("sessions", "events", "orders", "idempotency", "throttles", "metrics", "kept")
+EXPIRING = tuple(shape.collection for shape in EXPIRED)
 """Collections whose documents Firestore may delete once `expires_at` is past."""
 UNINDEXED = {
     "instances": ("need", "spec", "labels", "lease", "clocks", "idleness", "idle_policy", "machine", "last_machine"),

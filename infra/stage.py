@@ -53,8 +53,7 @@ def main() -> None:
     names = list(functions) if given.all else given.names
     bundle = None
     if "agent" in names and not given.no_bundle:
-        bundle = ROOT / "build" / "agent-all.pyz"
-        agent_bundle.build(bundle, list(agent_bundle.ABIS), ROOT / "build" / "wheels")
+        bundle = agent_bundle.build_for_all()
     for name in names:
         sys.stdout.write(f"{stage(functions[name], given.out, bundle)}\n")
 
