@@ -7,7 +7,6 @@ any more. Until then the original keeps that snapshot, and does not end before.
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from dataclasses import asdict, replace
 
@@ -32,8 +31,7 @@ def clone(
     if original.drill_of is not None:
         raise errors.Conflict("a drill's copy has no files of its own; name the instance it is a copy of")
     user_id = original.user_id
-    digest = hashlib.sha256(f"clone|{key or uuid.uuid4().hex}".encode()).hexdigest()
-    clone_id = f"i-{digest[:16]}"
+    clone_id = instances.id_of(f"clone|{key or uuid.uuid4().hex}")
     if deps.records.find(Instance, clone_id) is None:
         require_budget(user_id, deps)
         place = storage.chosen(body.storage or original.storage or storage.OURS, user_id, deps)
@@ -80,11 +78,6 @@ def clone(
             tx.save(replace(fresh, pokes=fresh.pokes + 1))
             tx.event(fresh, "cloned", f"snapshot {snapshot_id} is cloned as {request.name}", user_id, clone_id=clone_id)
 
-        try:
-            deps.records.transact(begin)
-        except errors.Unavailable:
-            # The same key at the same moment: the other request made it.
-            if deps.records.find(Instance, clone_id) is None:
-                raise
+        instances.open_once(deps, clone_id, begin)
     kick(deps, clone_id, user_id)
     return drive(deps, clone_id, wait_s, user_id)

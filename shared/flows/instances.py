@@ -6,6 +6,7 @@ import base64
 import hashlib
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -64,16 +65,23 @@ def provision(
         place = storage.chosen(body.storage, user_id, deps)
         need = need_of(body)
         check_market(deps, need, body.image)
-        try:
-            deps.records.transact(
-                lambda tx: open_instance(tx, body, need, instance_id, user_id, deps, place=place, strategy=strategy)
-            )
-        except errors.Unavailable:
-            # The same key at the same moment: the other request made it.
-            if deps.records.find(Instance, instance_id) is None:
-                raise
+        open_once(
+            deps,
+            instance_id,
+            lambda tx: open_instance(tx, body, need, instance_id, user_id, deps, place=place, strategy=strategy),
+        )
     kick(deps, instance_id, user_id)
     return drive(deps, instance_id, wait_s, user_id)
+
+
+def open_once(deps: Deps, instance_id: str, begin: Callable[[Transaction], None]) -> None:
+    """The batch that makes an instance, which a request with the same key may have made meanwhile."""
+    try:
+        deps.records.transact(begin)
+    except errors.Unavailable:
+        # The same key at the same moment: the other request made it.
+        if deps.records.find(Instance, instance_id) is None:
+            raise
 
 
 def check_market(deps: Deps, need: Need, image: str) -> None:
