@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -99,11 +99,13 @@ def show(query: wire.UsageQuery, user_id: str, deps: Deps) -> wire.UsageView:
     served = [row for row in rows if row.served]
     market, unknown = usage.against_market(served)
     per_instance = _per_instance(rows, owned, since, until)
-    ours = _storage(None, deps.settings.s3_vendor, user_id, owned, since, until, deps)
     named = sorted({one.storage for one in owned.values() if one.storage is not None})
-    vendors = {name: vendor_of(deps, user_id, name) for name in named}
     # One that was removed held nothing any more.
-    theirs = [_storage(name, vendor, user_id, owned, since, until, deps) for name, vendor in vendors.items() if vendor]
+    vendors = {name: vendor for name in named if (vendor := vendor_of(deps, user_id, name))}
+    longest = max(STORAGE[vendor].minimum_days for vendor in (deps.settings.s3_vendor, *vendors.values()))
+    gone = gone_since(deps, user_id, since - timedelta(days=longest))
+    ours = _storage(None, deps.settings.s3_vendor, owned, gone, since, until, deps)
+    theirs = [_storage(name, vendor, owned, gone, since, until, deps) for name, vendor in vendors.items()]
     machines = usage.total(rows)
     return wire.UsageView(
         since=since,
@@ -132,8 +134,8 @@ def show(query: wire.UsageQuery, user_id: str, deps: Deps) -> wire.UsageView:
 def _storage(
     name: str | None,
     vendor: str,
-    user_id: str,
     owned: dict[str, Instance],
+    gone: Sequence[tuple[str, Stretch]],
     since: datetime,
     until: datetime,
     deps: Deps,
@@ -150,8 +152,8 @@ def _storage(
         for snapshot in deps.records.all(Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": one.id})
     ]
     instances = {one.id for one in there}
-    gone = [part for id, part in gone_since(deps, user_id, counts_from) if id in instances]
-    usd, stored = usage.storage(kept, vendor, since, until, deleted, gone)
+    parts = [part for id, part in gone if id in instances]
+    usd, stored = usage.storage(kept, vendor, since, until, deleted, parts)
     return wire.StorageView(
         name=name or OURS,
         usd=usd,
