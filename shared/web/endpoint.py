@@ -137,8 +137,7 @@ def routes(*endpoints: Endpoint, deps: Callable[[], Deps]) -> Callable[[Request]
             # The last resort: a bug. Its trace goes to the log once, its id to the caller.
             log("ERROR", traceback.format_exc(), trace, request_id=request_id, path=request.path)
             response = _error(500, "internal_error", "something broke on our side; quote the request id", request_id)
-        for name, value in HEADERS.items():
-            response.headers[name] = value
+        response.headers.update(HEADERS)
         response.headers["X-Request-Id"] = request_id
         log(
             "WARNING" if response.status_code >= 500 else "NOTICE" if refusal else "INFO",
@@ -163,10 +162,8 @@ def _ready(deps: Callable[[], Deps]) -> Response:
         deps().store.get("users", "-")
     except Exception as error:
         log("ERROR", f"not ready: {type(error).__name__}: {error}")
-        return Response(
-            "not ready; the log says why", 503, mimetype="text/plain", headers={"Cache-Control": "no-store"}
-        )
-    return Response("ready", mimetype="text/plain", headers={"Cache-Control": "no-store"})
+        return Response("not ready; the log says why", 503, mimetype="text/plain", headers=HEADERS)
+    return Response("ready", mimetype="text/plain", headers=HEADERS)
 
 
 def _dispatch(
