@@ -130,26 +130,29 @@ def prune(instance_id: str, deps: Deps) -> tuple[int, int]:
     doomed: list[StoredObject] = []
     left: dict[tuple[str, str], tuple[Snapshot, Snapshot | None, int]] = {}
 
-    def pass_on(pack: str, size: int, heir: Snapshot | None) -> None:
-        holder = next((one for one in gone if one.epoch == _epoch(pack)), oldest)
+    # What went before left its packs to the oldest that named them.
+    oldest = min(gone, key=lambda one: one.created_at, default=None)
+    holders = {one.epoch: one for one in gone}
+
+    def pass_on(epoch: str, size: int, heir: Snapshot | None) -> None:
+        holder = holders.get(epoch, oldest)
         if holder is not None:
             key = holder.id, heir.id if heir else DELETED
             left[key] = holder, heir, size + (left[key][2] if key in left else 0)
 
-    # What went before left its packs to the oldest that named them.
-    oldest = min(gone, key=lambda one: one.created_at, default=None)
     for item in listed:
         pack = item.key.removeprefix(prefix)
+        epoch = _epoch(pack)
         if pack in named:
-            owner = owners.get(_epoch(pack), named[pack])
+            owner = owners.get(epoch, named[pack])
             bytes_of[owner.id] += item.size
-            if _epoch(pack) not in owners and owner.state == "verified":
-                pass_on(pack, item.size, owner)
-        elif _epoch(pack) not in writing:
+            if epoch not in owners and owner.state == "verified":
+                pass_on(epoch, item.size, owner)
+        elif epoch not in writing:
             doomed.append(item)
-            pass_on(pack, item.size, None)
+            pass_on(epoch, item.size, None)
     for one in gone:
-        pass_on(f"p/{one.epoch}/", one.manifest_size, None)
+        pass_on(one.epoch, one.manifest_size, None)
     # Before anything is deleted: what it cost is known even if this process dies next.
     _note(instance, list(left.values()), deps)
     for one in gone:

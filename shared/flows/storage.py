@@ -217,8 +217,7 @@ def save(name: str, body: wire.StorageBody, user: User, deps: Deps) -> wire.Buck
         raise errors.InvalidRequest("endpoint: give the host alone, the bucket by its own field")
     require_public("endpoint", endpoint, deps.settings.private_addresses)
     id, now, secret = profile_id(user.id, name), deps.clock.now(), body.secret_key.get_secret_value()
-    known = deps.store.get("storage", id)
-    old = codec.decode(StorageProfile, known.data) if known else None
+    old = deps.records.find(StorageProfile, id)
     profile = StorageProfile(
         id=id,
         user_id=user.id,

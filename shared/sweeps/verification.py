@@ -27,26 +27,21 @@ def verification(deps: Deps) -> Report:
     notes: list[str] = []
     for snapshot in due:
         again: timedelta | None = NEXT_CHECK if snapshot.state == "verified" else None
-        if snapshot.reading is not None:
-            try:
+        try:
+            if snapshot.reading is not None:
                 found = read_on(snapshot, max(0.0, until - time.monotonic()), deps)
                 changed += 1
                 notes += [f"{snapshot.id}: {found.problem}"] if found.problem else []
                 continue
-            except errors.Error as error:
-                failed += 1
-                notes.append(f"{snapshot.id}: {error.message}")
-                again = AFTER_TROUBLE
-        elif again is not None:
-            try:
+            if again is not None:
                 found = check(snapshot, deps, sample=SAMPLE)
                 if found.problem is not None:
                     changed += len(mark(snapshot, found, deps))
                     notes.append(f"{snapshot.id}: {found.problem}")
-            except errors.Error as error:
-                failed += 1
-                notes.append(f"{snapshot.id}: {error.message}")
-                again = AFTER_TROUBLE
+        except errors.Error as error:
+            failed += 1
+            notes.append(f"{snapshot.id}: {error.message}")
+            again = AFTER_TROUBLE
 
         def later(tx: Transaction, id: str = snapshot.id, again: timedelta | None = again) -> None:
             fresh = tx.find(Snapshot, id)
