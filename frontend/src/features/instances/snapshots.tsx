@@ -22,9 +22,9 @@ import { Button } from "@/components/ui/button";
 import { Field, Input } from "@/components/ui/field";
 import { When } from "@/components/when";
 import { Recovery } from "@/features/instances/recovery";
-import { keptBy } from "@/features/instances/retention";
 import { cn } from "@/lib/cn";
 import { bytes, count, moment, span } from "@/lib/format";
+import { useDebounced } from "@/lib/use-debounced";
 
 const RULES: [keyof RetentionBody, string][] = [
   ["last", "The last"],
@@ -76,9 +76,11 @@ function Timeline({ snapshots }: { snapshots: readonly SnapshotView[] }) {
 function Rules({ instance, list }: { instance: InstanceView; list: SnapshotList }) {
   const [rules, setRules] = useState<Required<RetentionBody>>({ last: 3, hourly: 24, daily: 7, weekly: 4, ...list.retention });
   const [save, { isLoading }] = useEditInstanceMutation();
-  const whole = list.snapshots.filter((one) => one.state === "verified");
-  const kept = keptBy(whole, rules);
-  const going = whole.filter((one) => !kept.has(one.id));
+  // What they would keep is the API's to say: it also knows what something needs.
+  const asked = useDebounced(rules);
+  const { data, error, refetch } = useListSnapshotsQuery({ instance: instance.id, limit: 200, ...asked, last: Math.max(1, asked.last) });
+  const whole = data?.data.snapshots.filter((one) => one.state === "verified");
+  const going = whole?.filter((one) => one.kept === null) ?? [];
   const submit = (event: FormEvent) => {
     event.preventDefault();
     void tell("The rules are saved", save({ instance: instance.id, patch: { retention: rules } }).unwrap());
@@ -98,10 +100,13 @@ function Rules({ instance, list }: { instance: InstanceView; list: SnapshotList 
           </Field>
         ))}
       </div>
+      {error && <ErrorPanel error={error} retry={refetch} />}
       <p role="status" className="text-sm">
-        {going.length === 0
-          ? `All ${whole.length} of today’s would stay.`
-          : `${going.length} of ${whole.length} would go within an hour of the next snapshot: ${going.map((one) => moment(one.created_at)).join("; ")}.`}
+        {!whole
+          ? "Asking what they would keep…"
+          : going.length === 0
+            ? `All ${whole.length} of today’s would stay.`
+            : `${going.length} of ${whole.length} would go within an hour of the next snapshot: ${going.map((one) => moment(one.created_at)).join("; ")}.`}
       </p>
       <Button type="submit" variant="outline" size="sm" className="justify-self-start" disabled={isLoading} disabledReason={whyNot("edit", instance)}>
         Save the rules
