@@ -43,6 +43,10 @@ def usd(amount: Any) -> str:
     return f"${value:.4f}" if 0 < abs(value) < 0.01 else f"${value:.2f}"
 
 
+def _stored(storage: dict[str, Any]) -> str:
+    return f"{storage['bytes'] / 1e9:.1f} GB at ${storage['usd_per_gb_month']} a GB-month"
+
+
 @click.group(invoke_without_command=True)
 @measured
 @click.pass_context
@@ -59,7 +63,9 @@ def usage(ctx: click.Context, /, **given: Any) -> None:
     table(
         [
             ["machines", usd(found["machines_usd"]), f"of it {usd(found['wasted_usd'])} for machines that never served"],
-            ["storage", usd(kept["usd"]), f"{kept['bytes'] / 1e9:.1f} GB at ${kept['usd_per_gb_month']} a GB-month"],
+            ["storage", usd(kept["usd"]), _stored(kept)],
+            *([f"  in {one['name']}", usd(one["usd"]), f"{_stored(one)}; its vendor bills you, not in the total"]
+              for one in found["own_storage"]),
             ["total", usd(found["total_usd"]), f"now {usd(found['burning_usd_per_hour'])} an hour"],
             ["saved asleep", usd(saved["asleep_usd"]), saved["asleep_formula"]],
             ["saved by market", usd(saved["market_usd"]), saved["market_formula"]],

@@ -14,17 +14,18 @@ import { useTitle } from "@/lib/use-title";
 export function SnapshotsPage() {
   useTitle("Snapshots");
   const { data, error, isLoading, refetch } = useListInstancesQuery({ limit: 200 });
-  const storage = useShowUsageQuery({}).data?.data.storage;
+  const usage = useShowUsageQuery({}).data?.data;
+  const kept = usage && [usage.storage, ...usage.own_storage];
   const [query, setQuery] = useSearchParams();
   const instances = data?.data.instances ?? [];
   const chosen = instances.find((one) => one.id === query.get("instance")) ?? instances.find((one) => one.snapshot_id !== null) ?? instances[0];
   return (
     <div className="grid gap-4">
       <PageHead title="Snapshots" words="Every file of an instance, encrypted on its machine, in your bucket. Only what is new is stored again." />
-      {storage && (
+      {kept && (
         <p className="text-sm">
-          <strong className="tabular-nums">{bytes(storage.bytes)}</strong> stored in all; {usd(Number(storage.usd_per_gb_month) * (storage.bytes / 1e9))} a month at{" "}
-          {storage.vendor}.
+          <strong className="tabular-nums">{bytes(kept.reduce((sum, one) => sum + one.bytes, 0))}</strong> stored in all;{" "}
+          {usd(kept.reduce((sum, one) => sum + Number(one.usd_per_gb_month) * (one.bytes / 1e9), 0))} a month at list prices.
         </p>
       )}
       {isLoading ? (

@@ -174,10 +174,13 @@ export function UsagePage() {
           {savings.no_reference.length > 0 && (
             <li className="text-muted-foreground">No reference price, so counted as nothing: {savings.no_reference.join(", ")}</li>
           )}
-          <li>
-            Storage: {bytes(storage.bytes)} at ${storage.usd_per_gb_month} per GB and month, {storage.source}
-            {storage.minimum_days > 0 && `, billed for ${storage.minimum_days} days at least`}
-          </li>
+          {[storage, ...found.own_storage].map((one, place) => (
+            <li key={one.name}>
+              {place === 0 ? "Storage" : `Your own bucket ${one.name}`}: {bytes(one.bytes)} at ${one.usd_per_gb_month} per GB and month, {one.source}
+              {one.minimum_days > 0 && `, billed for ${one.minimum_days} days at least`}
+              {place > 0 && `: ${usd(one.usd)}, which its vendor bills you, not in the total`}
+            </li>
+          ))}
         </ul>
       </Card>
       {found.instances.length === 0 ? (
