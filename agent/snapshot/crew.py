@@ -354,6 +354,8 @@ def worker() -> None:
                 line.send(work.do(task))
             except BaseException as error:
                 words = str(error) if isinstance(error, SnapshotError) else f"{type(error).__name__}: {error}"
+                # First, as whoever hears of it ends this process: what is being sent arrives, and is not sent again.
+                work.abandon()
                 line.send(("failed", words))
 
     threads = [threading.Thread(target=run, daemon=True) for _ in range(line.job["threads"])]

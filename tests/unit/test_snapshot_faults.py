@@ -306,6 +306,9 @@ class _Objects(http.server.BaseHTTPRequestHandler):
         refused = getattr(self.server, "full", False) and len(self.kept) > 3
         if refused:
             del self.kept[self.path]
+        elif getattr(self.server, "full", False) and len(self.kept) == 3:
+            # What is refused meanwhile is told before this one, which has arrived.
+            time.sleep(getattr(self.server, "late_s", 0.0))
         self.send_response(404 if refused else 200)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -349,7 +352,8 @@ class _Remote:
     def know(self, keys: list[str]) -> None: ...
 
 
-def test_processes_of_a_polite_save_take_up_what_had_arrived(bench: Bench) -> None:
+@pytest.mark.parametrize("late_s", [0.0, 0.5])
+def test_processes_of_a_polite_save_take_up_what_had_arrived(bench: Bench, late_s: float) -> None:
     fill(bench)
     (bench.tree / "more").write_bytes(random.Random(11).randbytes(20 << 20))
     kept: dict[str, bytes] = {}
@@ -362,7 +366,7 @@ def test_processes_of_a_polite_save_take_up_what_had_arrived(bench: Bench) -> No
         return save([tree], ["/w"], [], KEY, "s-1", None, remote, state, polite=True, rate=1e9)
 
     try:
-        server.full = True  # type: ignore[attr-defined]
+        server.full, server.late_s = True, late_s  # type: ignore[attr-defined]
         with pytest.raises(SnapshotError):
             attempt()
         assert len(kept) == 3
