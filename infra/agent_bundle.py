@@ -24,7 +24,7 @@ CODE = (
     "shared/__init__.py",
     "shared/errors.py",
     "shared/domain/__init__.py",
-    "shared/domain/snapshot.py",
+    "shared/domain/manifest.py",
 )
 
 START = '''\

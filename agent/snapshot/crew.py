@@ -6,28 +6,26 @@ their length before them. A crew is used by one thread.
 
     to a worker:    job, then tasks, answers to its calls, ("end",)
     from a worker:  results of tasks, ("call", seq, name, arguments), ("failed", text), ("ended",)
+
+`worker.py` is their side.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import marshal
 import os
 import queue
 import selectors
-import struct
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from agent.snapshot.errors import SnapshotError
+from agent.snapshot.worker import SIZE, Task, Work
 
-Task = tuple[Any, ...]
-_SIZE = struct.Struct("<I")
 MEMORY = {"MALLOC_MMAP_THRESHOLD_": "67108864", "MALLOC_TRIM_THRESHOLD_": "134217728", "MALLOC_ARENA_MAX": "1"}
 """For the C library of workers: blocks of megabytes are used again instead of being given back and zeroed anew."""
 IN_FLIGHT = 3
@@ -55,16 +53,6 @@ class Crew(Protocol):
 
     def abandon(self) -> None:
         """End at once, whatever is open."""
-
-
-class Work(Protocol):
-    """What the workers of a crew do."""
-
-    def do(self, task: Task) -> Task: ...
-
-    def finish(self) -> None: ...
-
-    def abandon(self) -> None: ...
 
 
 class Threads:
@@ -138,7 +126,7 @@ class _Member:
     def send(self, message: Task) -> None:
         raw = marshal.dumps(message)
         try:
-            self.into.write(_SIZE.pack(len(raw)) + raw)
+            self.into.write(SIZE.pack(len(raw)) + raw)
             self.into.flush()
         except OSError as error:
             raise SnapshotError(f"a worker ended: {error}") from error
@@ -169,7 +157,7 @@ class Processes:
         try:
             for _ in range(count):
                 process = subprocess.Popen(
-                    [sys.executable, "-c", "from agent.snapshot.crew import worker; worker()"],
+                    [sys.executable, "-c", "from agent.snapshot.worker import main; main()"],
                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env,
                 )  # fmt: skip
                 member = _Member(process)
@@ -230,7 +218,7 @@ class Processes:
                 continue
             member.inbox += piece
             while len(member.inbox) >= 4:
-                (size,) = _SIZE.unpack_from(member.inbox)
+                (size,) = SIZE.unpack_from(member.inbox)
                 if len(member.inbox) < 4 + size:
                     break
                 message = marshal.loads(bytes(member.inbox[4 : 4 + size]))
@@ -258,6 +246,11 @@ class Lazy:
         self._waiting: list[Task] = []
         self._bytes = 0
         self._crew: Crew | None = None
+
+    def expect(self, size: int) -> None:
+        """So many bytes are known to come: workers for a large job start already."""
+        if self._crew is None and size >= self._large_from:
+            self._crew = self._start(True)
 
     def submit(self, task: Task, size: int) -> None:
         if self._crew is not None:
@@ -287,141 +280,3 @@ class Lazy:
     def abandon(self) -> None:
         if self._crew is not None:
             self._crew.abandon()
-
-
-# In a worker ----------------------------------------------------------------------------------------------------------
-
-
-class Line:
-    """A worker's end of the pipes: calls to whoever gave the job, and results for it."""
-
-    def __init__(self) -> None:
-        self._in, self._out = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-        # Whatever prints must not get between the messages.
-        os.dup2(2, 1)
-        self._guard = threading.Lock()
-        self._seq = 0
-        self._waiting: dict[int, queue.SimpleQueue[Any]] = {}
-        self.job: dict[str, Any] = json.loads(self._in.readline())
-        self.tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
-
-    def listen(self) -> None:
-        """Until the end of tasks; a closed pipe means that nobody waits for us any more."""
-        while head := self._in.read(4):
-            message = marshal.loads(self._in.read(_SIZE.unpack(head)[0]))
-            if message[0] == "answer":
-                self._waiting.pop(message[1]).put(message[2])
-            elif message[0] == "end":
-                return
-            else:
-                self.tasks.put(message)
-        os._exit(1)
-
-    def send(self, message: Task) -> None:
-        raw = marshal.dumps(message)
-        with self._guard:
-            self._out.write(_SIZE.pack(len(raw)) + raw)
-            self._out.flush()
-
-    def call(self, name: str, *arguments: Any) -> Any:
-        answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        with self._guard:
-            self._seq += 1
-            seq = self._seq
-            self._waiting[seq] = answer
-        self.send(("call", seq, name, arguments))
-        return answer.get()
-
-
-def worker() -> None:
-    """The main function of a worker process."""
-    sys.setswitchinterval(0.002)
-    line = Line()
-    os.umask(0)
-    if line.job["nice"]:
-        os.nice(line.job["nice"])
-    listener = threading.Thread(target=line.listen, daemon=True)
-    listener.start()
-    try:
-        work = _work(line)
-    except BaseException as error:
-        line.send(("failed", f"{type(error).__name__}: {error}"))
-        os._exit(1)
-
-    def run() -> None:
-        while (task := line.tasks.get()) is not None:
-            try:
-                line.send(work.do(task))
-            except BaseException as error:
-                words = str(error) if isinstance(error, SnapshotError) else f"{type(error).__name__}: {error}"
-                # First, as whoever hears of it ends this process: what is being sent arrives, and is not sent again.
-                work.abandon()
-                line.send(("failed", words))
-
-    threads = [threading.Thread(target=run, daemon=True) for _ in range(line.job["threads"])]
-    for thread in threads:
-        thread.start()
-    listener.join()
-    # Every task has its result by now: only then the end is sent.
-    for _ in threads:
-        line.tasks.put(None)
-    for thread in threads:
-        thread.join()
-    # What is still open may call, so somebody must listen.
-    threading.Thread(target=line.listen, daemon=True).start()
-    try:
-        work.finish()
-    except BaseException as error:
-        line.send(("failed", str(error)))
-        os._exit(1)
-    line.send(("ended",))
-    os._exit(0)
-
-
-def _work(line: Line) -> Work:
-    key = base64.b64decode(line.job["key"])
-    if line.job["kind"] == "save":
-        from agent.snapshot.pack import Packer, id_key
-        from agent.snapshot.reading import Reader
-        from agent.snapshot.transport import put
-
-        def send(_: str, url: str, body: Any) -> None:
-            if line.job["paced"]:
-                time.sleep(line.call("delay", len(body)))
-            put(url, body)
-
-        packer = Packer(
-            key,
-            address=lambda: tuple(line.call("address")),
-            put=send,
-            closed=lambda number, size: line.call("closed", number, size),
-        )
-        resumed = line.job["resumed"]
-        reader = Reader(
-            packer,
-            id_key(key),
-            claim=lambda id: bool(line.call("claim", id)),
-            stored=lambda id: resumed and bool(line.call("stored", id)),
-        )
-        return Packing(packer, reader)
-    from agent.snapshot.transport import get_into
-    from agent.snapshot.writing import Writer
-
-    return Writer(key, lambda _, url, offset, room: get_into(url, offset, room))
-
-
-class Packing:
-    """Reading tasks with the packer they fill."""
-
-    def __init__(self, packer: Any, reader: Any) -> None:
-        self._packer, self._reader = packer, reader
-
-    def do(self, task: Task) -> Task:
-        result: Task = self._reader.do(task)
-        return result
-
-    def finish(self) -> None:
-        self._packer.finish()
-
-    def abandon(self) -> None:
-        self._packer.abandon()

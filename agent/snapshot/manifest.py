@@ -1,6 +1,6 @@
 """What a snapshot is: entries, and where each one's bytes lie; encoded as a sealed head and sealed sections.
 
-Always whole, never a chain: a restore needs exactly one manifest. The head (`shared.domain.snapshot`) names every pack
+Always whole, never a chain: a restore needs exactly one manifest. The head (`shared.domain.manifest`) names every pack
 and every section's length, so the control plane can check a snapshot without reading its entries. Entries are written
 and read a section at a time, in the order of the scan, so neither side ever holds them all.
 
@@ -20,16 +20,15 @@ import json
 import os
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from agent.snapshot.errors import SnapshotError
 from agent.snapshot.pack import Sealer, compress, expand
-from shared.domain.snapshot import PREFIX, SALT, Head, head_length, read_head, salt_of, salted, seal_head
+from shared.domain.manifest import PREFIX, SALT, Head, head_length, read_head, salt_of, salted, seal_head
 from shared.errors import StorageError
 
 FORMAT = 2
-SECTION = 20_000
+SECTION = 5_000
 """Rows in a section."""
 CHUNK = 4 << 20
 READ_AHEAD = 1 << 20
@@ -74,17 +73,13 @@ def chunks_of(row: Row) -> list[tuple[int, int]]:
     return [(at * CHUNK, of) if isinstance(of, int) else (of[0], of[1]) for at, of in enumerate(row[9])]
 
 
-@dataclass
 class Writer:
     """A manifest as it comes to be; `finish` gives the object that is written under `name`, last of all."""
 
-    key: bytes
-    name: str
-    salt: bytes = field(default_factory=lambda: os.urandom(SALT))
-    rows: int = 0
-
-    def __post_init__(self) -> None:
-        self._sealer = Sealer(self.key, salted(self.name, self.salt))
+    def __init__(self, key: bytes, name: str) -> None:
+        self.rows = 0
+        self._key, self._name, self._salt = key, name, os.urandom(SALT)
+        self._sealer = Sealer(key, salted(name, self._salt))
         self._sections: list[Row] = []
         self._bodies: list[bytes] = []
         self._open: list[Row] = []
@@ -114,7 +109,7 @@ class Writer:
         for start in range(0, len(named), SECTION):
             self._section("ids", named[start : start + SECTION])
         whole = {"format": FORMAT, **head, "sections": self._sections}
-        return seal_head(whole, self.key, self.name, self.salt) + b"".join(self._bodies)
+        return seal_head(whole, self._key, self._name, self._salt) + b"".join(self._bodies)
 
 
 class Reader:

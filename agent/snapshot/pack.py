@@ -7,11 +7,10 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent.snapshot.errors import SnapshotError
-from shared.domain.snapshot import associated, nonce, object_key
+from shared.domain.manifest import associated, nonce, object_key
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -192,21 +191,14 @@ def _cipher(key: bytes) -> Any:
     return AESGCM(key)
 
 
-@dataclass
 class _Open:
-    number: int
-    name: str
-    url: str
-    sealer: Sealer
-    body: bytearray
-    used: int = 0
-    frames: int = 0
-    writers: int = 0
-    full: bool = False
+    def __init__(self, number: int, name: str, url: str, sealer: Sealer, body: bytearray) -> None:
+        self.number, self.name, self.url, self.sealer, self.body = number, name, url, sealer, body
+        self.used = self.frames = self.writers = 0
+        self.full = False
 
 
-@dataclass(frozen=True)
-class Placed:
+class Placed(NamedTuple):
     """Where a frame lies: pack's number, offset, sealed length, number in the pack."""
 
     pack: int
@@ -215,7 +207,6 @@ class Placed:
     frame: int
 
 
-@dataclass
 class Packer:
     """The open pack and the uploaders behind it. A fixed number of buffers bounds the memory: whoever finds none waits.
 
@@ -223,16 +214,17 @@ class Packer:
     told each pack's size.
     """
 
-    key: bytes
-    address: Callable[[], tuple[int, str, str]]
-    put: Callable[[str, str, Bytes], None]
-    closed: Callable[[int, int], None]
-    size: int = PACK
-    _guard: threading.Lock = field(default_factory=threading.Lock)
-    _current: _Open | None = None
-    _error: BaseException | None = None
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        key: bytes,
+        address: Callable[[], tuple[int, str, str]],
+        put: Callable[[str, str, Bytes], None],
+        closed: Callable[[int, int], None],
+    ) -> None:
+        self._key, self._address, self._put, self._closed = key, address, put, closed
+        self._guard = threading.Lock()
+        self._current: _Open | None = None
+        self._error: BaseException | None = None
         self._room: queue.SimpleQueue[bytearray | None] = queue.SimpleQueue()
         for _ in range(UPLOADERS + 1):
             self._room.put(None)
@@ -260,12 +252,12 @@ class Packer:
                 self._close()
             if self._current is None:
                 # Waits for an uploader while holding the guard: nobody else could go on either.
-                body = self._room.get() or bytearray(self.size)
+                body = self._room.get() or bytearray(PACK)
                 self._check()
-                number, name, url = self.address()
+                number, name, url = self._address()
                 if length > len(body):
                     body = bytearray(length)
-                self._current = _Open(number, name, url, Sealer(self.key, name), body)
+                self._current = _Open(number, name, url, Sealer(self._key, name), body)
             pack = self._current
             offset, frame = pack.used, pack.frames
             pack.used, pack.frames, pack.writers = pack.used + length, pack.frames + 1, pack.writers + 1
@@ -305,8 +297,8 @@ class Packer:
         while (pack := self._full.get()) is not None:
             if self._error is None:
                 try:
-                    self.put(pack.name, pack.url, memoryview(pack.body)[: pack.used])
-                    self.closed(pack.number, pack.used)
+                    self._put(pack.name, pack.url, memoryview(pack.body)[: pack.used])
+                    self._closed(pack.number, pack.used)
                 except BaseException as error:
                     # Kept for the sealers, which stop and say so; the queue is drained so that nobody waits for ever.
                     self._error = error

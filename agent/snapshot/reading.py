@@ -20,9 +20,9 @@ from collections.abc import Callable
 from typing import Any
 
 from agent.snapshot.pack import Packer, chunk_id, compress
+from agent.snapshot.worker import Task
 
 REREADS = 3
-Task = tuple[Any, ...]
 
 
 class _Rooms(threading.local):
@@ -47,6 +47,12 @@ class Reader:
 
     def do(self, task: Task) -> Task:
         return self._chunk(*task[1:]) if task[0] == "chunk" else self._bundle(*task[1:])
+
+    def finish(self) -> None:
+        self._packer.finish()
+
+    def abandon(self) -> None:
+        self._packer.abandon()
 
     def _chunk(self, number: int, path: str, offset: int, length: int) -> Task:
         """An error's number in place of the id when the file cannot be read any more; a short read is a shrunk file."""

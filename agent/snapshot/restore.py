@@ -18,16 +18,17 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from agent.snapshot.crew import Crew, Lazy, Processes, Task, Threads
+from agent.snapshot.crew import Crew, Lazy, Processes, Threads
 from agent.snapshot.errors import SnapshotError
 from agent.snapshot.hot import BEFORE_USABLE, ranks, urgency, woken
 from agent.snapshot.manifest import CHUNK, Reader, Row, chunks_of, path_of
 from agent.snapshot.pack import chunk_id, id_key
 from agent.snapshot.restored import Restored
 from agent.snapshot.transport import get_into
+from agent.snapshot.worker import Task
 from agent.snapshot.writing import Writer, finish, own, part_of, replace, set_xattr, write
 
-LARGE_JOB = 48 << 20
+LARGE_JOB = 16 << 20
 RANGE = 8 << 20
 """Bytes that are fetched at once."""
 GAP = 1 << 20
@@ -72,6 +73,11 @@ class _Restore:
         self.folders: list[tuple[str, Row]] = []
         self.links: list[tuple[str, str]] = []
         self.big: list[_Big] = []
+
+    def expect(self) -> None:
+        """Where nothing is yet, everything will be fetched: workers start while the manifest is read."""
+        if not any(os.path.isdir(root) and os.listdir(root) for root in self._roots):
+            self._crew.expect(self._reader.counts["bytes"])
 
     def path(self, entry_path: str) -> str:
         number, _, relative = entry_path.partition("/")
@@ -386,6 +392,7 @@ def restore(
         return any(fnmatch.fnmatchcase(file.path, f"*/{one}") or fnmatch.fnmatchcase(name, one) for one in hot)
 
     try:
+        work.expect()
         number = -1
         for section in reader.sections():
             number = work.section(section, number)

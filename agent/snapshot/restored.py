@@ -11,6 +11,7 @@ from array import array
 from pathlib import Path
 
 FILE = "restored.bin"
+GROWTH = 4096
 
 
 class Restored:
@@ -46,8 +47,8 @@ class Restored:
         os.replace(part, state / FILE)
 
     def note(self, number: int, inode: int, changed_ns: int) -> None:
-        missing = number + 1 - len(self._inodes)
-        if missing > 0:
+        if number >= len(self._inodes):
+            missing = max(number + 1 - len(self._inodes), GROWTH)
             self._inodes.extend([0] * missing)
             self._changed.extend([0] * missing)
         self._inodes[number], self._changed[number] = inode, changed_ns

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from agent.snapshot.crew import Crew, Lazy, Packing, Processes, Task, Threads
+from agent.snapshot.crew import Crew, Lazy, Processes, Threads
 from agent.snapshot.errors import SnapshotError
 from agent.snapshot.hot import Learner, woken_at
 from agent.snapshot.journal import Arrived, Journal
@@ -31,11 +31,12 @@ from agent.snapshot.reading import REREADS
 from agent.snapshot.reading import Reader as FileReader
 from agent.snapshot.restored import Restored
 from agent.snapshot.scan import Found, data_ranges, order_of, scan, xattrs
+from agent.snapshot.worker import Task
 
 SMALL = 512 << 10
 BUNDLE = 2 << 20
 BUNDLE_FILES = 1000
-LARGE_JOB = 48 << 20
+LARGE_JOB = 16 << 20
 """Bytes to read from which processes of their own pay."""
 POLITE = 15
 """Niceness of a snapshot that is taken while the user works."""
@@ -299,7 +300,7 @@ class _Save:
             few = {"count": 1, "threads": 1, "nice": POLITE} if self._pace is not None else {}
             return Processes(job, calls, self._done, **few)
         packer = Packer(self._key, self._address, self._put, self._closed)
-        work = Packing(packer, FileReader(packer, id_key(self._key), self._claim, self._stored_before))
+        work = FileReader(packer, id_key(self._key), self._claim, self._stored_before)
         return Threads(work, self._done)
 
     def _put(self, key: str, url: str, body: Bytes) -> None:
@@ -453,7 +454,7 @@ class _Save:
                 self.counts["bytes"] += row[6] if row[0] != "h" else 0
             elif row[0] == "d":
                 self.counts["directories"] += 1
-            self.changed += not self._like(row, pending.old)
+            self.changed += pending.old is None or not self._like(row, pending.old)
             self.writer.entry(row)
 
     def _placed(self, pending: _Pending) -> bool:
@@ -477,9 +478,9 @@ class _Save:
         pending.row[9] = [frame for _, frame in frames] if dense else [[at, frame] for at, frame in frames]
         return True
 
-    def _like(self, row: Row, old: Row | None) -> bool:
+    def _like(self, row: Row, old: Row) -> bool:
         """Whether an entry is as the parent has it; inodes and change times may differ."""
-        if old is None or old[0] != row[0]:
+        if old[0] != row[0]:
             return False
         if row[0] in "fF":
             same = [*old[:7], *(old[10:] if row[0] == "f" else [])] == [*row[:7], *(row[10:] if row[0] == "f" else [])]

@@ -8,12 +8,17 @@ as surrogates, so every name round-trips.
 from __future__ import annotations
 
 import fnmatch
+import operator
 import os
 import stat
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from shared.domain.snapshot import NO_FILE
+from shared.domain.manifest import NO_FILE
+
+KINDS = {stat.S_IFREG: "f", stat.S_IFDIR: "d", stat.S_IFLNK: "l", stat.S_IFIFO: "p"}
+NAME = operator.attrgetter("name")
+NONE: dict[str, str] = {}
 
 
 class Found(NamedTuple):
@@ -59,7 +64,7 @@ def scan(roots: Sequence[str], excludes: Sequence[str], problems: list[str]) -> 
             folder = stack.pop()
             try:
                 with os.scandir(folder.place) as entries:
-                    listed = sorted(entries, key=lambda entry: entry.name)
+                    listed = sorted(entries, key=NAME)
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -77,7 +82,7 @@ def scan(roots: Sequence[str], excludes: Sequence[str], problems: list[str]) -> 
                 except OSError as error:
                     problems.append(f"{entry.path}: {error.strerror}")
                     continue
-                kind = _kind(facts.st_mode)
+                kind = KINDS.get(stat.S_IFMT(facts.st_mode), "s")
                 path = base + entry.name
                 if excludes and excluded(path.partition("/")[2], kind == "d", excludes):
                     continue
@@ -92,23 +97,16 @@ def scan(roots: Sequence[str], excludes: Sequence[str], problems: list[str]) -> 
             stack.extend(reversed(inner))
 
 
-def _kind(mode: int) -> str:
-    if stat.S_ISREG(mode):
-        return "f"
-    if stat.S_ISDIR(mode):
-        return "d"
-    if stat.S_ISLNK(mode):
-        return "l"
-    return "p" if stat.S_ISFIFO(mode) else "s"
-
-
 def xattrs(place: str) -> dict[str, str]:
     """The user's extended attributes, as hexadecimal; none where the file system has none."""
     try:
-        names = [n for n in os.listxattr(place, follow_symlinks=False) if n.startswith("user.")]
-        return {name: os.getxattr(place, name, follow_symlinks=False).hex() for name in names}
+        names = os.listxattr(place, follow_symlinks=False)
+        if not names:
+            return NONE
+        mine = [name for name in names if name.startswith("user.")]
+        return {name: os.getxattr(place, name, follow_symlinks=False).hex() for name in mine}
     except OSError:
-        return {}
+        return NONE
 
 
 def data_ranges(path: str, facts: os.stat_result) -> list[tuple[int, int]]:

@@ -20,9 +20,9 @@ from typing import Any
 from agent.snapshot.errors import SnapshotError
 from agent.snapshot.pack import TAG, Bytes, Sealer, expand
 from agent.snapshot.transport import Stale
+from agent.snapshot.worker import Task
 
 PART = ".dumont-part"
-Task = tuple[Any, ...]
 
 
 class _Rooms(threading.local):
@@ -41,6 +41,9 @@ class Writer:
         self._key = key
         self._fetch = fetch
         self._rooms = _Rooms()
+        self._turn = threading.Lock()
+        """Of the threads of a process one writes small files, the others fetch and open: two that write would wait for the
+        interpreter's lock at each call of the system."""
 
     def do(self, task: Task) -> Task:
         _, number, url, pack, offset, length, frames = task
@@ -63,11 +66,12 @@ class Writer:
             if len(rooms.raw) != raw_length and raw_length >= 1 << 20:
                 rooms.raw = bytearray(raw_length)
             data = memoryview(expand(codec, plain, raw_length, rooms.raw))
-            for target in targets:
-                if target[0] == "chunk":
-                    _chunk(target[1], target[2], data)
-                else:
-                    written.append(_small(data, *target[1:]))
+            if targets[0][0] == "chunk":
+                for _, path, place in targets:
+                    _chunk(path, place, data)
+            else:
+                with self._turn:
+                    written += [_small(data, *target[1:]) for target in targets]
         return ("fetch", number, written)
 
     def finish(self) -> None:
@@ -139,17 +143,16 @@ def replace(part: str, path: str) -> None:
 def finish(
     descriptor: int, mode: int, owner: int, group: int, mtime: int, attributes: dict[str, str] | None
 ) -> os.stat_result:
-    """Owner, mode, attributes and time of an open file, each only where it is not as it should be."""
-    facts = os.fstat(descriptor)
-    if (facts.st_uid, facts.st_gid) != (owner, group):
-        own(descriptor, owner, group)
-        # Changing the owner takes special bits away.
-        os.fchmod(descriptor, mode)
-    elif facts.st_mode & 0o7777 != mode:
-        os.fchmod(descriptor, mode)
+    """Attributes and time of an open file; owner and mode where they are not as they should be. Its facts afterwards."""
     for name, value in (attributes or {}).items():
         set_xattr(descriptor, name, value)
     os.utime(descriptor, ns=(mtime, mtime))
+    facts = os.fstat(descriptor)
+    if (facts.st_uid, facts.st_gid, facts.st_mode & 0o7777) == (owner, group, mode):
+        return facts
+    own(descriptor, owner, group)
+    # After the owner, as changing that takes special bits away.
+    os.fchmod(descriptor, mode)
     return os.fstat(descriptor)
 
 

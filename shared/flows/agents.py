@@ -17,8 +17,9 @@ from shared import errors
 from shared.deps import Deps
 from shared.domain.attempt import Attempt, Outcome, Stage
 from shared.domain.instance import SEARCHING, Instance, Machine, State
+from shared.domain.manifest import read_head
 from shared.domain.order import Order, Pulse
-from shared.domain.snapshot import Snapshot, read_head
+from shared.domain.snapshot import Snapshot
 from shared.flows import keys, metrics, restored, retention
 from shared.flows.advance import advance
 from shared.flows.history import note

@@ -15,7 +15,8 @@ from typing import Any
 from shared import errors
 from shared.deps import Deps
 from shared.domain.instance import Instance
-from shared.domain.snapshot import Head, Snapshot, read_head
+from shared.domain.manifest import Head, read_head
+from shared.domain.snapshot import Snapshot
 from shared.flows import keys
 from shared.flows.snapshot_orders import prefix_of
 from shared.flows.storage import objects_of

@@ -19,9 +19,10 @@ from shared import errors
 from shared.deps import Deps
 from shared.domain.instance import Instance, State, held_by
 from shared.domain.kept import DELETED, KeptDay, Stretch
+from shared.domain.manifest import PREFIX, head_length, read_head
 from shared.domain.order import Order
 from shared.domain.retention import DEAD_AFTER, reasons
-from shared.domain.snapshot import PREFIX, Snapshot, head_length, read_head
+from shared.domain.snapshot import Snapshot
 from shared.flows import keys
 from shared.flows.snapshot_orders import prefix_of, readers
 from shared.flows.storage import objects_of

@@ -20,19 +20,9 @@ from shared import errors
 from shared.deps import Deps
 from shared.domain.attempt import Attempt
 from shared.domain.instance import Action, Instance, State
+from shared.domain.manifest import MAGIC, Head, associated, head_length, nonce, object_key, read_head, salt_of, salted
 from shared.domain.order import Order
-from shared.domain.snapshot import (
-    MAGIC,
-    Head,
-    Snapshot,
-    associated,
-    head_length,
-    nonce,
-    object_key,
-    read_head,
-    salt_of,
-    salted,
-)
+from shared.domain.snapshot import Snapshot
 from shared.flows import keys
 from shared.flows.advance import kick
 from shared.flows.agents import KEY_FORM

@@ -19,9 +19,10 @@ from shared.clock import FakeClock
 from shared.deps import Deps
 from shared.domain.attempt import Attempt, Stage
 from shared.domain.instance import RESTING, Instance, State
+from shared.domain.manifest import seal_head
 from shared.domain.offer import Offer
 from shared.domain.order import Order
-from shared.domain.snapshot import Snapshot, seal_head
+from shared.domain.snapshot import Snapshot
 from shared.domain.storage import StorageProfile, profile_id
 from shared.domain.user import User
 from shared.flows import agents, instances, keys, pools

@@ -13,9 +13,10 @@ from shared import errors
 from shared.domain import usage as usage_domain
 from shared.domain.attempt import seconds as attempt_seconds
 from shared.domain.instance import Instance
+from shared.domain.manifest import read_head, seal_head
 from shared.domain.reference_prices import STORAGE
 from shared.domain.retention import Candidate, Rules, kept
-from shared.domain.snapshot import Snapshot, read_head, seal_head
+from shared.domain.snapshot import Snapshot
 from shared.flows import instances, keys, retention, usage
 from shared.flows.retention import prune
 from shared.flows.snapshot_orders import prefix_of

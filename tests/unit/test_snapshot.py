@@ -25,7 +25,7 @@ from agent.snapshot.restore import restore
 from agent.snapshot.save import save
 from agent.snapshot.scan import excluded
 from bench.workspaces import floats
-from shared.domain.snapshot import read_head
+from shared.domain.manifest import read_head
 
 KEY = bytes(range(32))
 
