@@ -12,6 +12,7 @@ their length before them. A crew is used by one thread.
 
 from __future__ import annotations
 
+import gc
 import json
 import marshal
 import os
@@ -20,7 +21,8 @@ import selectors
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from agent.snapshot.errors import SnapshotError
@@ -30,6 +32,17 @@ MEMORY = {"MALLOC_MMAP_THRESHOLD_": "67108864", "MALLOC_TRIM_THRESHOLD_": "13421
 """For the C library of workers: blocks of megabytes are used again instead of being given back and zeroed anew."""
 IN_FLIGHT = 3
 """Tasks per thread that wait at a worker, so that it never does."""
+
+
+@contextmanager
+def few_collections() -> Iterator[None]:
+    """Rows of hundreds of thousands of files come and go, none of them in a cycle: the collector need not look each time."""
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def cores() -> int:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from agent.snapshot.errors import SnapshotError
-from agent.snapshot.pack import Sealer, compress, expand
+from agent.snapshot.pack import Sealer, expand, squeeze
 from shared.domain.manifest import PREFIX, SALT, Head, head_length, read_head, salt_of, salted, seal_head
 from shared.errors import StorageError
 
@@ -93,7 +93,7 @@ class Writer:
 
     def _section(self, kind: str, rows: Sequence[Any]) -> None:
         raw = json.dumps(rows, separators=(",", ":")).encode()
-        codec, parts = compress(raw)
+        codec, parts = squeeze(raw)
         sealed = self._sealer.seal(len(self._bodies) + 1, b"".join(parts))
         self._sections.append([kind, len(sealed), codec, len(raw), len(rows)])
         self._bodies.append(sealed)

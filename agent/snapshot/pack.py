@@ -68,15 +68,17 @@ _zstd = _Zstd()
 
 
 def compress(data: bytes | bytearray) -> tuple[int, Sequence[Bytes]]:
-    """Codec and payload in parts; what a few samples say cannot shrink stays as it is."""
+    """A chunk's codec and payload in parts; what a few samples say cannot shrink stays as it is."""
     codec = choose(data)
     if codec in (PLANES2, PLANES4):
         return codec, _planes(data, codec)
-    if codec == ZSTD:
-        small = _zstd.compress(data)
-        if len(small) < len(data):
-            return ZSTD, (small,)
-    return RAW, (data,)
+    return squeeze(data) if codec == ZSTD else (RAW, (data,))
+
+
+def squeeze(data: Bytes) -> tuple[int, Sequence[Bytes]]:
+    """As `compress`, for what holds no floats that line up: text, or many files one after another."""
+    small = _zstd.compress(data)
+    return (ZSTD, (small,)) if len(small) < len(data) else (RAW, (data,))
 
 
 def choose(data: bytes | bytearray) -> int:

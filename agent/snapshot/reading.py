@@ -8,7 +8,7 @@ Tasks and results are plain values, so that they cross to other processes as the
 
 `placed` is (pack, offset, sealed length, frame); None for a chunk that is stored already, by this snapshot or an earlier one,
 and for a bundle that this snapshot had stored before it was cut off.
-`facts` of a file: (size, mtime in ns, inode, ctime in ns, offset in the frame, whole).
+`facts` of a file: (size, mtime in ns, inode, ctime in ns, offset in the frame, whole, attributes).
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from agent.snapshot.pack import Packer, chunk_id, compress
+from agent.snapshot.pack import Packer, chunk_id, compress, squeeze
+from agent.snapshot.scan import xattrs
 from agent.snapshot.worker import Task
 
 REREADS = 3
@@ -81,24 +82,44 @@ class Reader:
 
     def _bundle(self, number: int, files: list[tuple[str, int, int]]) -> Task:
         found: list[Any] = []
-        bodies: list[bytes] = []
+        expected = sum(size for _, size, _ in files) + 1
+        if len(self._rooms.chunk) < expected:
+            self._rooms.chunk = bytearray(expected)
+        room = memoryview(self._rooms.chunk)
         at = 0
         for path, size, mtime_ns in files:
             try:
-                facts, body, whole = _small(path, size, mtime_ns)
+                descriptor = open_quietly(path)
             except OSError as error:
                 found.append(error.errno or errno.EIO)
                 continue
-            found.append((len(body), facts.st_mtime_ns, facts.st_ino, facts.st_ctime_ns, at, whole))
-            bodies.append(body)
-            at += len(body)
+            try:
+                for _ in range(REREADS):
+                    if len(room) < at + size + 1:
+                        # It has grown since it was scanned: this bundle has a room of its own, which is not kept.
+                        room = memoryview(bytearray(room[:at]).ljust(at + size + 1, b"\0"))
+                    # One byte more than it had, so that growth is seen.
+                    got = os.preadv(descriptor, [room[at : at + size + 1]], 0)
+                    facts = os.fstat(descriptor)
+                    whole = got == size == facts.st_size and facts.st_mtime_ns == mtime_ns
+                    if whole:
+                        break
+                    size, mtime_ns = facts.st_size, facts.st_mtime_ns
+                extra = xattrs(descriptor)
+            except OSError as error:
+                found.append(error.errno or errno.EIO)
+                continue
+            finally:
+                os.close(descriptor)
+            found.append((got, facts.st_mtime_ns, facts.st_ino, facts.st_ctime_ns, at, whole, extra))
+            at += got
         if not at:
             return ("bundle", number, found, None, 0, 0, b"")
-        whole_body = b"".join(bodies)
-        id = chunk_id(whole_body, self._id_key)
+        body = room[:at]
+        id = chunk_id(body, self._id_key)
         if self._stored(id):
             return ("bundle", number, found, None, 0, at, id)
-        codec, parts = compress(whole_body)
+        codec, parts = squeeze(body)
         placed = self._packer.seal(parts)
         return ("bundle", number, found, (placed.pack, placed.offset, placed.length, placed.frame), codec, at, id)
 
@@ -110,19 +131,3 @@ def open_quietly(path: str) -> int:
         return os.open(path, flags | os.O_NOATIME)
     except PermissionError:
         return os.open(path, flags)
-
-
-def _small(path: str, size: int, mtime_ns: int) -> tuple[os.stat_result, bytes, bool]:
-    """A small file's facts and content, and whether it stood still since it was scanned. Raises OSError."""
-    descriptor = open_quietly(path)
-    try:
-        for _ in range(REREADS):
-            # One byte more than it had, so that growth is seen.
-            body = os.pread(descriptor, size + 1, 0)
-            facts = os.fstat(descriptor)
-            if (size, mtime_ns) == (facts.st_size, facts.st_mtime_ns) and len(body) == size:
-                return facts, body, True
-            size, mtime_ns = facts.st_size, facts.st_mtime_ns
-        return facts, body, False
-    finally:
-        os.close(descriptor)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from agent.snapshot.crew import Crew, Lazy, Processes, Threads
+from agent.snapshot.crew import Crew, Lazy, Processes, Threads, few_collections
 from agent.snapshot.errors import SnapshotError
 from agent.snapshot.hot import BEFORE_USABLE, ranks, urgency, woken
 from agent.snapshot.manifest import CHUNK, Reader, Row, chunks_of, path_of
@@ -367,6 +367,7 @@ class _Restore:
             os.utime(path, ns=(row[5], row[5]))
 
 
+@few_collections()
 def restore(
     place: Callable[[str], str],
     key: bytes,

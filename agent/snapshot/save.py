@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from agent.snapshot.crew import Crew, Lazy, Processes, Threads
+from agent.snapshot.crew import Crew, Lazy, Processes, Threads, few_collections
 from agent.snapshot.errors import SnapshotError
 from agent.snapshot.hot import Learner, woken_at
 from agent.snapshot.journal import Arrived, Journal
@@ -175,7 +175,6 @@ class _Save:
             old, self._before = self._parent.folder(found.path) if self._parent else (None, {})
         else:
             old = self._before.get(found.name)
-        extra = xattrs(found.place)
         pending = _Pending(row, found, old)
         if found.kind == "l":
             try:
@@ -185,15 +184,15 @@ class _Save:
         if found.kind == "f":
             first = self._inodes.get((facts.st_dev, facts.st_ino)) if facts.st_nlink > 1 else None
             if first is not None:
-                pending.row, extra = ["h", found.name, first], {}
+                pending.row = ["h", found.name, first]
             else:
                 self.learner.see(found.path, facts)
                 if facts.st_nlink > 1:
                     self._inodes[facts.st_dev, facts.st_ino] = found.path
                 self._file(found, pending)
-        if extra and pending.row is not None:
-            pending.row.append(extra)
         self._rows.append(pending)
+        if found.kind != "f" and (extra := xattrs(found.place)):
+            row.append(extra)
         self._emit()
 
     def _file(self, found: Found, pending: _Pending) -> None:
@@ -206,15 +205,21 @@ class _Save:
         elif not facts.st_size:
             row += [-1, 0]
         elif facts.st_size <= SMALL:
+            # Its attributes come with its bytes.
             row += [-1, 0]
             pending.open = 1
             self._bundle.append(pending)
             self._bundled += facts.st_size
             if self._bundled >= BUNDLE or len(self._bundle) >= BUNDLE_FILES:
                 self.flush()
+            return
         else:
             row[0] = "F"
             row.append([])
+            pending.open = 1
+        if extra := xattrs(found.place):
+            row.append(extra)
+        if pending.open:
             self._big(pending)
 
     def _unchanged(self, facts: os.stat_result, old: Row) -> bool:
@@ -372,9 +377,11 @@ class _Save:
             return
         row, found = pending.row, pending.found
         assert row is not None and found is not None
-        size, row[5], row[7], row[8], offset, whole = facts
+        size, row[5], row[7], row[8], offset, whole, extra = facts
         row[6] = size
-        row[9:11] = [frame, offset] if size else [-1, 0]
+        row[9:] = [frame, offset] if size else [-1, 0]
+        if extra:
+            row.append(extra)
         if not whole:
             self.torn.append(found.place)
 
@@ -508,6 +515,7 @@ class _Save:
         return self._frame_of
 
 
+@few_collections()
 def save(
     roots: Sequence[str],
     names: Sequence[str],

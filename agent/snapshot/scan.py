@@ -97,14 +97,15 @@ def scan(roots: Sequence[str], excludes: Sequence[str], problems: list[str]) -> 
             stack.extend(reversed(inner))
 
 
-def xattrs(place: str) -> dict[str, str]:
-    """The user's extended attributes, as hexadecimal; none where the file system has none."""
+def xattrs(place: str | int) -> dict[str, str]:
+    """The user's extended attributes, as hexadecimal; none where the file system has none. A link's own, not its target's."""
+    follow = isinstance(place, int)
     try:
-        names = os.listxattr(place, follow_symlinks=False)
+        names = os.listxattr(place, follow_symlinks=follow)
         if not names:
             return NONE
         mine = [name for name in names if name.startswith("user.")]
-        return {name: os.getxattr(place, name, follow_symlinks=False).hex() for name in mine}
+        return {name: os.getxattr(place, name, follow_symlinks=follow).hex() for name in mine}
     except OSError:
         return NONE
 

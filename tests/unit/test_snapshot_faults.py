@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from agent.snapshot import save as saving
 from agent.snapshot import transport
 from agent.snapshot.errors import SnapshotError
 from agent.snapshot.journal import FILE
@@ -379,3 +380,23 @@ def test_processes_of_a_polite_save_take_up_what_had_arrived(bench: Bench, late_
         server.shutdown()
         server.server_close()
     assert describe(target) == describe(bench.tree)
+
+
+def test_a_small_file_that_grew_since_the_scan_comes_back_whole_with_its_neighbours(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        (bench.tree / name).write_bytes(name.encode() * 1000)
+    os.setxattr(bench.tree / "b", "user.note", b"kept")
+    real = saving._Save.flush
+
+    def flush(self: saving._Save) -> None:
+        (bench.tree / "b").write_bytes(b"grown" * 900_000)
+        real(self)
+
+    monkeypatch.setattr(saving._Save, "flush", flush)
+
+    saved = bench.save()
+
+    assert saved["torn"] == []
+    assert describe(bench.restore()) == describe(bench.tree)
