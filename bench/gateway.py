@@ -53,7 +53,7 @@ GOALS = {
 
 
 async def complete(request: web.Request) -> web.StreamResponse:
-    await request.read()
+    asked = await request.json()
     answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await answer.prepare(request)
     due = time.monotonic()
@@ -63,7 +63,9 @@ async def complete(request: web.Request) -> web.StreamResponse:
         await answer.write(b"data: " + json.dumps(body).encode() + b"\n\n")
         due += GAP_S
         await asyncio.sleep(max(0.0, due - time.monotonic()))
-    await answer.write(b'data: {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": %d}}\n\n' % TOKENS)
+    if asked.get("stream_options") == {"include_usage": True}:
+        used = {"prompt_tokens": 1, "completion_tokens": TOKENS}
+        await answer.write(b"data: " + json.dumps({"choices": [], "usage": used}).encode() + b"\n\n")
     await answer.write(b"data: [DONE]\n\n")
     await answer.write_eof()
     return answer

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -33,6 +34,8 @@ GOALS = {
     "woke_on_request": True,
     "replicas": 2,
     "answers_of_5_with_a_replica_lost": 5,
+    "replaced": True,
+    "requests_estimated": 0,
     "broken_failed_with_log": True,
     "endless_failed": True,
     "machines_left": 0,
@@ -102,12 +105,15 @@ def drive(cloud: Embedded, terminal: Terminal) -> dict[str, Any]:
             time.sleep(float(problem.response.headers.get("retry-after") or 1))
     woke_s = time.monotonic() - begun
     say(f"a request woke it in {woke_s:.1f} s")
-    lost = lose_one(cloud, terminal, lambda: ai.chat.completions.create(**ask))
+    ask_once = partial(ai.chat.completions.create, **ask)
+    lost = lose_one(cloud, terminal, ask_once)
     kept = 0
     for _ in range(5):
         with suppress(openai.OpenAIError):
-            kept += bool(ai.chat.completions.create(**ask).choices)
+            kept += bool(ask_once().choices)
     say(f"the machine of {lost} is lost: {kept} of 5 requests are answered")
+    replaced_s = replaced(terminal, ask_once)
+    say(f"a replica that was ended is replaced, and ready after {replaced_s:.1f} s")
     shown = terminal.run("models", "show", "smoke")
 
     broken = failed(terminal, "dumont/not-a-model")
@@ -131,9 +137,12 @@ def drive(cloud: Embedded, terminal: Terminal) -> dict[str, Any]:
         "woke_on_request": bool(woken),
         "replicas": len(both),
         "answers_of_5_with_a_replica_lost": kept,
+        "replaced": replaced_s > 0,
+        "replaced_s": round(replaced_s, 3),
         "wake_request_s": round(woke_s, 3),
         "requests_counted": shown["requests"],
-        "tokens_counted": shown["completion_tokens"],
+        "requests_estimated": shown["estimated_requests"],
+        "tokens_counted": {"prompt": shown["prompt_tokens"], "completion": shown["completion_tokens"]},
         "broken_failed_with_log": any("ValueError" in line for line in broken["log"]),
         "endless_failed": any("loading" in line for line in endless["log"]),
         "others_untouched": other_alive,
@@ -142,19 +151,38 @@ def drive(cloud: Embedded, terminal: Terminal) -> dict[str, Any]:
     }
 
 
-def lose_one(cloud: Embedded, terminal: Terminal, chat: Callable[[], Any]) -> str:
-    """Once both replicas are awake, the host of one dies; its machine."""
+def awake(terminal: Terminal, chat: Callable[[], Any]) -> list[dict[str, Any]]:
+    """Both replicas, once both are ready."""
 
-    def awake() -> list[dict[str, Any]]:
+    def ready() -> list[dict[str, Any]]:
         # Asked again and again: it would sleep meanwhile.
         chat()
         found: list[dict[str, Any]] = terminal.run("models", "show", "smoke")["replicas"]
         return found if all(one["state"] == "ready" for one in found) else []
 
-    first = until("both replicas are ready", awake, 60)[0]
+    both: list[dict[str, Any]] = until("both replicas are ready", ready, 90)
+    return both
+
+
+def lose_one(cloud: Embedded, terminal: Terminal, chat: Callable[[], Any]) -> str:
+    """Once both replicas are awake, the host of one dies; its machine."""
+    first = awake(terminal, chat)[0]
     machine = str(terminal.run("show", first["instance_id"])["machine"]["machine_id"])
     cloud.control("POST", f"/machines/{machine}/kill")
     return machine
+
+
+def replaced(terminal: Terminal, chat: Callable[[], Any]) -> float:
+    """The seconds from the end of a replica's instance until both are ready again, one of them another."""
+    last = awake(terminal, chat)[1]["instance_id"]
+    begun = time.monotonic()
+    terminal.run("destroy", last, "--yes")
+
+    def again() -> bool:
+        return all(one["instance_id"] != last for one in awake(terminal, chat))
+
+    until("another replica is ready", again, 90)
+    return time.monotonic() - begun
 
 
 def terminal_error(cloud: Embedded, body: dict[str, Any]) -> str:

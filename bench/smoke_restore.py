@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from bench import ledger
 from bench.report import finish
 from bench.smoke import DESCRIBE, Terminal, say, settled
 from local.embedded import ROOT, Embedded, running
@@ -37,6 +38,7 @@ GOALS = {
     "machines_leaked": 0,
     "machines_left": 0,
     "objects_left": 0,
+    **ledger.GOALS,
 }
 
 
@@ -135,6 +137,7 @@ def drive(cloud: Embedded, terminal: Terminal, folder: Path) -> dict[str, Any]:
         "machines_leaked": leaked,
         "machines_left": settled(cloud),
         "objects_left": len(cloud.objects()),
+        **ledger.of_cloud(cloud),
     }
 
 
@@ -144,7 +147,9 @@ def main() -> None:
             figures = drive(cloud, Terminal(cloud, Path(home)), Path(home))
         except RuntimeError as error:
             finish("smoke_restore", {"error": str(error)}, GOALS, ok=False)
-    finish("smoke_restore", figures, GOALS, ok=all(figures[name] == goal for name, goal in GOALS.items()))
+    plain = {name: goal for name, goal in GOALS.items() if name not in ledger.GOALS}
+    ok = all(figures[name] == goal for name, goal in plain.items()) and ledger.agrees(figures)
+    finish("smoke_restore", figures, GOALS, ok)
 
 
 if __name__ == "__main__":

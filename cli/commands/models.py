@@ -33,6 +33,11 @@ def states(one: dict[str, Any]) -> str:
     return one["state"] if len(replicas) < 2 else f"{one['state']} {same}/{len(replicas)}"
 
 
+def tokens(one: dict[str, Any]) -> str:
+    about = "~" if one["estimated_requests"] else ""
+    return f"{about}{one['prompt_tokens']}+{one['completion_tokens']}"
+
+
 @models.command("ls")
 def models_ls() -> None:
     """List your deployments."""
@@ -49,7 +54,7 @@ def models_ls() -> None:
             one["runtime"],
             money(one["usd_per_hour"]) if one["usd_per_hour"] else "-",
             str(one["requests"]),
-            f"{one['prompt_tokens']}+{one['completion_tokens']}",
+            tokens(one),
         ]
         for one in found["deployments"]
     ]
@@ -143,9 +148,14 @@ def models_show(model: str) -> None:
         click.echo(f"{'fit':14}{one['fit']['why']}")
     if one["max_usd_per_hour"]:
         click.echo(f"{'price cap':14}{money(one['max_usd_per_hour'])} for each replica")
+    if one["requests"]:
+        guessed = one["estimated_requests"]
+        note = f" (estimated for {guessed}, whose answers did not end with what they used)" if guessed else ""
+        click.echo(f"{'used':14}{one['requests']} requests, {tokens(one)} tokens in+out{note}")
     for replica in one["replicas"]:
         price = f", {money(replica['usd_per_hour'])}" if replica["usd_per_hour"] else ""
-        click.echo(f"{'replica':14}{replica['instance_id']} {replica['state']}{price}")
+        again = " in place of one that failed" if replica["renewals"] and replica["state"] != "failed" else ""
+        click.echo(f"{'replica':14}{replica['instance_id']} {replica['state']}{price}{again}")
         for line in [replica["failure"], *replica["log"]] if replica["failure"] else []:
             click.echo(f"  | {line}")
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-import math
 import sys
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import click
@@ -13,6 +13,13 @@ import click
 from cli.context import as_json, client, find
 from cli.render import Duration, money, out, span, table
 
+MOST_USD = 10_000_000
+LONGEST_S = 400 * 86400.0
+COLUMNS = (
+    "attempt_id", "instance_id", "provider", "machine_id", "gpu_name", "gpu_count", "usd_per_hour", "start", "end",
+    "usd_loading_per_hour", "ran_at", "served", "why", "seconds", "usd",
+)  # fmt: skip
+"""Of the ledger as CSV, whether it has rows or not."""
 MEASURES = [
     click.option("--last", type=Duration(), help="Such as 24h or 7d; else this month."),
     click.option("--since", type=click.DateTime(), help="UTC."),
@@ -28,9 +35,13 @@ def measured(command: Any) -> Any:
 
 
 def within(given: dict[str, Any]) -> dict[str, Any]:
-    since, until = given["since"], given["until"]
-    if given["last"]:
-        since = datetime.now(UTC) - timedelta(seconds=given["last"])
+    since, until, last = given["since"], given["until"], given["last"]
+    if last is not None:
+        if since or until:
+            raise click.UsageError("--last ends now: it goes with neither --since nor --until")
+        if not 0 < last <= LONGEST_S:
+            raise click.BadParameter("more than nothing, and at most 400d", param_hint="--last")
+        since = datetime.now(UTC) - timedelta(seconds=last)
     return {
         "since": since.replace(tzinfo=UTC).isoformat() if since else None,
         "until": until.replace(tzinfo=UTC).isoformat() if until else None,
@@ -54,7 +65,8 @@ def usage(ctx: click.Context, /, **given: Any) -> None:
     """What it cost, and what was saved."""
     if ctx.invoked_subcommand:
         return
-    found = client().get("/usage", **within(given))
+    asked = within(given)
+    found = client().get("/usage", **asked)
     if as_json():
         out(found)
         return
@@ -95,13 +107,13 @@ def usage(ctx: click.Context, /, **given: Any) -> None:
 @click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values to standard output.")
 def usage_ledger(as_csv: bool, **given: Any) -> None:
     """Every machine that was paid for, newest first."""
-    found = client().get("/usage/ledger", **within(given))
+    asked = within(given)
+    found = client().get("/usage/ledger", **asked)
     if as_json():
         out(found)
         return
     if as_csv:
-        names = list(found["rows"][0]) if found["rows"] else ["attempt_id", "start", "end", "usd"]
-        writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
+        writer = csv.DictWriter(sys.stdout, COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(found["rows"])
     else:
@@ -153,7 +165,24 @@ def say_own(one: dict[str, Any]) -> None:
     )
 
 
-def put(instance: str | None, usd_per_month: float | None) -> None:
+class Amount(click.ParamType[str]):
+    """Dollars and whole cents, as they were written: nothing is rounded."""
+
+    name = "usd"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            usd = Decimal(str(value).removeprefix("$"))
+        except InvalidOperation:
+            self.fail(f"{value!r} is no amount; write it like 25 or 12.50", param, ctx)
+        if not usd.is_finite() or not 0 <= usd <= MOST_USD:
+            self.fail(f"{value}: a budget is from 0 (nothing is rented) to {MOST_USD} USD a month", param, ctx)
+        if usd != round(usd, 2):
+            self.fail(f"{value}: a budget has whole cents", param, ctx)
+        return str(usd)
+
+
+def put(instance: str | None, usd_per_month: str | None) -> None:
     api, body = client(), {"usd_per_month": usd_per_month}
     if instance:
         own = api.call("PUT", f"/usage/budget/{find(api, instance)['id']}", body)
@@ -178,14 +207,13 @@ def budget(ctx: click.Context) -> None:
         say_own(one)
 
 
-@budget.command("set")
-@click.argument("usd_per_month", type=click.FloatRange(min=0, max=10_000_000))
+# Else a negative amount would be taken for an option that does not exist.
+@budget.command("set", context_settings={"ignore_unknown_options": True})
+@click.argument("usd_per_month", type=Amount())
 @click.option("--instance", help="For this instance alone.")
-def budget_set(usd_per_month: float, instance: str | None) -> None:
+def budget_set(usd_per_month: str, instance: str | None) -> None:
     """Set the month's budget in USD."""
-    if math.isnan(usd_per_month):
-        raise click.BadParameter("nan is no amount")
-    put(instance, round(usd_per_month, 2))
+    put(instance, usd_per_month)
 
 
 @budget.command("rm")

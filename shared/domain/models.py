@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -238,9 +238,25 @@ class Replica:
     failure: str | None = None
     log: list[str] = field(default_factory=list)
     """The server's last lines when it failed."""
+    renewals: int = 0
+    """How often it was replaced since it was last ready."""
+
+    def renewed(self, instance_id: str, now: datetime) -> Replica:
+        """On another instance; why the one before failed stays to be read until it is ready."""
+        return replace(self, instance_id=instance_id, state="deploying", entered_at=now, renewals=self.renewals + 1)
 
 
 MOST_REPLICAS = 8
+MOST_RENEWALS = 5
+RENEW_AFTER = timedelta(minutes=1)
+
+
+def renewal_due(replica: Replica, now: datetime, scale: float) -> bool:
+    """At once, then twice as late each time, and not for ever: what fails again costs again."""
+    if replica.state != "failed" or replica.renewals >= MOST_RENEWALS:
+        return False
+    wait = RENEW_AFTER * 2 ** (replica.renewals - 1) * scale if replica.renewals else timedelta(0)
+    return replica.entered_at is None or now - replica.entered_at >= wait
 
 
 def state_of(replicas: Sequence[Replica]) -> str:
@@ -275,10 +291,16 @@ class Deployment:
     requests: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    estimated: int = 0
+    """Of the requests, those whose tokens are estimated: the server did not tell, or broke off before."""
     fit: dict[str, Any] = field(default_factory=dict)
     failure: str | None = None
     log: list[str] = field(default_factory=list)
     """Why the last replica failed, once all have."""
+
+    @property
+    def instance_ids(self) -> set[str]:
+        return {one.instance_id for one in self.replicas}
 
     def with_replicas(self, replicas: Sequence[Replica], now: datetime) -> Deployment:
         """With its replicas as they are now, and what follows for the whole."""

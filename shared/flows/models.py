@@ -25,7 +25,8 @@ from shared.domain import models as domain
 from shared.domain.event import Event
 from shared.domain.instance import DEFAULT_IMAGE, Action, Instance, State
 from shared.domain.models import RUNTIMES, TINY, Deployment, Fit, Replica, Runtime
-from shared.flows import instances, pools
+from shared.flows import instances, pools, usage
+from shared.flows.advance import kick
 from shared.flows.keys import master_key
 from shared.store.records import Transaction
 from shared.store.shapes import EVENTS_OF_INSTANCE, MODELS, MODELS_OF_USER
@@ -194,13 +195,20 @@ def list_models(user_id: str, deps: Deps) -> wire.ModelList:
 
 def delete(id: str, user_id: str, deps: Deps) -> Done:
     """Its instances, machines and files go with it."""
+    ended: set[str] = set()
     deployment = _owned(id, user_id, deps)
-    _destroy(deployment.replicas, user_id, deps)
 
-    def apply(tx: Transaction) -> None:
-        tx.save(replace(tx.load(Deployment, id), state="deleted", entered_at=tx.now))
+    def apply(tx: Transaction) -> Deployment:
+        fresh = tx.load(Deployment, id)
+        if fresh.instance_ids <= ended:
+            tx.save(replace(fresh, state="deleted", entered_at=tx.now))
+        return fresh
 
-    deps.records.transact(apply)
+    while not deployment.instance_ids <= ended:
+        _destroy(deployment.replicas, user_id, deps)
+        ended |= deployment.instance_ids
+        # A replica may have been replaced meanwhile.
+        deployment = deps.records.transact(apply)
     return Done()
 
 
@@ -238,7 +246,8 @@ def _note(deployment: Deployment, looked: Sequence[Replica], deps: Deps) -> Depl
         fresh = tx.load(Deployment, deployment.id)
         if fresh.state in ("failed", "deleted"):
             return fresh
-        pairs = [(one, *found[one.instance_id]) for one in fresh.replicas]
+        # One that was replaced meanwhile has another instance.
+        pairs = [(one, *found.get(one.instance_id, (None, one))) for one in fresh.replicas]
         moved = fresh.with_replicas([now if one == before else one for one, before, now in pairs], tx.now)
         tx.save(moved)
         return moved
@@ -271,7 +280,7 @@ def _look_one(deployment: Deployment, replica: Replica, deps: Deps) -> Replica:
     if instance.failure and instance.failure.startswith("the set-up command failed"):
         return fail("the server did not start", _set_up_output(instance, deps))
     if _answers(deployment, instance, deps):
-        return _turn(replica, "ready", deps)
+        return replace(_turn(replica, "ready", deps), renewals=0)
     waited = deps.clock.now() - max(instance.entered_at, replica.entered_at or deployment.created_at)
     limit = timedelta(seconds=deps.settings.model_ready_s * deps.settings.time_scale)
     if waited > limit:
@@ -284,6 +293,49 @@ def _fail(deployment: Deployment, replica: Replica, deps: Deps, why: str, log: S
     """A replica that failed keeps no machine. The others go on."""
     _destroy([replica], "failed model", deps)
     return _turn(replica, "failed", deps, why, log)
+
+
+def renew(deployment: Deployment, deps: Deps) -> Deployment:
+    """Replace the replicas that failed while another serves: their model and server are proven, so it was the machine."""
+    for one in deployment.replicas if deployment.state == "ready" else ():
+        if domain.renewal_due(one, deps.clock.now(), deps.settings.time_scale):
+            try:
+                deployment = _replace(deployment, one, deps)
+            except errors.Error as refusal:
+                # Refused, it cost nothing: that is tried for ever.
+                tries = min(one.renewals + 1, domain.MOST_RENEWALS - 1)
+                later = replace(one, entered_at=deps.clock.now(), failure=refusal.message, renewals=tries)
+                deployment = _note(deployment, [later if o == one else o for o in deployment.replicas], deps)
+    return deployment
+
+
+def _replace(deployment: Deployment, failed: Replica, deps: Deps) -> Deployment:
+    """Another instance like that of the failed one, in the batch that names it: no crash leaves one without the other."""
+    like = deps.records.load(Instance, failed.instance_id)
+    usage.require_budget(deployment.user_id, deps)
+    instances.check_market(deps, like.need, like.spec.image)
+    body = ProvisionRequest(
+        name=like.name, idle_policy=IdlePolicyBody(enabled=False), labels=dict(like.labels), strategy="race"
+    )
+    id = instances.id_of(f"{failed.instance_id} again")
+
+    def begin(tx: Transaction) -> Deployment:
+        fresh = tx.load(Deployment, deployment.id)
+        if fresh.state != "ready" or failed not in fresh.replicas:
+            return fresh
+        fresh = fresh.with_replicas(
+            [one.renewed(id, tx.now) if one == failed else one for one in fresh.replicas], tx.now
+        )
+        tx.save(fresh)
+        instances.open_instance(
+            tx, body, like.need, id, fresh.user_id, deps, place=like.storage, spec=like.spec, strategy=like.strategy
+        )
+        return fresh
+
+    renewed = deps.records.transact(begin)
+    if id in renewed.instance_ids:
+        kick(deps, id, deployment.user_id)
+    return renewed
 
 
 def doubt(deployment: Deployment, instance_id: str, deps: Deps) -> Deployment:
@@ -405,6 +457,7 @@ def view(deployment: Deployment, deps: Deps) -> wire.DeploymentView:
         requests=deployment.requests,
         prompt_tokens=deployment.prompt_tokens,
         completion_tokens=deployment.completion_tokens,
+        estimated_requests=deployment.estimated,
         usd_per_hour=sum(rates, Decimal(0)) if rates else None,
         failure=deployment.failure,
         log=list(deployment.log),
@@ -419,6 +472,7 @@ def _replica_view(replica: Replica, deps: Deps) -> wire.ReplicaView:
         usd_per_hour=instance.machine.usd_per_hour if instance and instance.machine else None,
         failure=replica.failure,
         log=list(replica.log),
+        renewals=replica.renewals,
     )
 
 

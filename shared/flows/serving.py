@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import math
 import random
 import re
 import secrets
@@ -31,6 +32,8 @@ from shared.store.records import Transaction
 HOLD_S = 20.0
 """How long a request waits for a model that wakes."""
 PATHS = ("chat/completions", "completions", "embeddings", "models")
+STREAMED = ("chat/completions", "completions")
+EVENT_END = re.compile(rb"(\r?\n\r?\n)")
 KEY_FORM = re.compile(r"dm-([0-9a-f]{12})\.([A-Za-z0-9_-]{43})")
 
 
@@ -58,13 +61,70 @@ class Load:
 _LOAD = Load()
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A request as it is sent on."""
+
+    path: str
+    body: bytes
+    adds_usage: bool = False
+    """Its client did not ask its stream to end with what was used; we do."""
+
+    @classmethod
+    def of(cls, path: str, body: bytes) -> Asked:
+        plain = cls(path, body)
+        given = plain.parsed() if b'"stream"' in body and path in STREAMED else None
+        if not isinstance(given, dict) or given.get("stream") is not True:
+            return plain
+        options = given.get("stream_options") or {}
+        if not isinstance(options, dict) or options.get("include_usage") is True:
+            return plain
+        more = {**given, "stream_options": {**options, "include_usage": True}}
+        return cls(path, json.dumps(more).encode(), adds_usage=True)
+
+    def parsed(self) -> Any:
+        """None when it is no JSON, which the server will say itself."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+
+
+class WithoutUsage:
+    """A stream without the event that tells of nothing but usage.
+
+    Part of an event waits for its end, before which its client could not read it either.
+    """
+
+    def __init__(self) -> None:
+        self.rest = b""
+
+    def of(self, piece: bytes) -> bytes:
+        *whole, self.rest = EVENT_END.split(self.rest + piece)
+        events = zip(whole[::2], whole[1::2], strict=True)
+        return b"".join(event + end for event, end in events if not _only_usage(event))
+
+
+def _only_usage(event: bytes) -> bool:
+    if b'"usage"' not in event:
+        return False
+    try:
+        told = json.loads(event.removeprefix(b"data:"))
+        return bool(told["usage"]) and told["choices"] == []
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
 class Upstream:
     """One request on its way through: the server's answer as it comes, and what it used."""
 
-    def __init__(self, deployment: Deployment, instance_id: str, response: httpx.Response, deps: Deps) -> None:
+    def __init__(
+        self, deployment: Deployment, instance_id: str, asked: Asked, response: httpx.Response, deps: Deps
+    ) -> None:
         self.status = response.status_code
         self.content_type = response.headers.get("content-type", "application/json")
         self._deployment, self._instance_id, self._response, self._deps = deployment, instance_id, response, deps
+        self._asked = asked
         self._noted_at = deployment.last_request_at
         self._last = b""
         self._pieces = 0
@@ -72,13 +132,16 @@ class Upstream:
 
     def stream(self) -> Iterator[bytes]:
         """Every piece as soon as it is there."""
+        left_out = WithoutUsage() if self._asked.adds_usage else None
         try:
             for piece in self._response.iter_raw():
                 self._pieces += piece.count(b"\ndata:") + piece.startswith(b"data:")
                 self._last = (self._last + piece)[-65536:]
-                yield piece
+                yield left_out.of(piece) if left_out else piece
                 # Only now: no first token waits for the store.
                 self._stay_awake()
+            if left_out:
+                yield left_out.rest
         except httpx.HTTPError:
             # The answer has begun: all that is left is to end it, visibly unfinished.
             yield b'\n\ndata: {"error": {"message": "the model broke off", "type": "unavailable"}}\n\n'
@@ -92,7 +155,8 @@ class Upstream:
         self._closed = True
         self._response.close()
         _LOAD.give_back(self._instance_id)
-        _count(self._deployment, self._last, self._pieces, self._deps)
+        used = _used(self._asked, self.status, self._last, self._pieces)
+        _TALLY.add(self._deployment.id, used, self._deps)
 
     def _stay_awake(self) -> None:
         """An answer may take longer than the model sleeps after."""
@@ -133,11 +197,11 @@ def serve(id: str, path: str, bearer: str, body: bytes, deps: Deps) -> Upstream:
     deployment = _awake(authorized(id, bearer, deps), deps)
     _touch(deployment, deps)
     ready = {one.instance_id for one in deployment.replicas if one.state == "ready"}
-    why = "no replica is ready"
+    why, asked = "no replica is ready", Asked.of(path, body)
     while ready:
         chosen = _LOAD.take(ready)
         try:
-            return Upstream(deployment, chosen, _send(deployment, chosen, path, body, deps), deps)
+            return Upstream(deployment, chosen, asked, _send(deployment, chosen, asked, deps), deps)
         except httpx.ReadTimeout as slow:
             _LOAD.give_back(chosen)
             raise errors.ModelNotReady("the model did not begin to answer within 300 s", 30) from slow
@@ -152,16 +216,21 @@ def serve(id: str, path: str, bearer: str, body: bytes, deps: Deps) -> Upstream:
     raise errors.ModelNotReady(why, 5)
 
 
-def _send(deployment: Deployment, instance_id: str, path: str, body: bytes, deps: Deps) -> httpx.Response:
+def _send(deployment: Deployment, instance_id: str, asked: Asked, deps: Deps) -> httpx.Response:
     """The answer's head. Raises httpx.HTTPError when the replica cannot be reached."""
     instance = deps.records.load(Instance, instance_id)
     base = models.address(deployment, instance, deps)
     if base is None:
         raise httpx.ConnectError(f"instance {instance_id} is {instance.state} and has no address")
     client = _servers()
-    headers = {**models.server_key(deployment, deps), "Content-Type": "application/json"}
-    method = "GET" if path == "models" else "POST"
-    return client.send(client.build_request(method, f"{base}/v1/{path}", content=body, headers=headers), stream=True)
+    # Not compressed: its pieces go on as they are, and what it used is read from them.
+    headers = {
+        **models.server_key(deployment, deps),
+        "Content-Type": "application/json",
+        "Accept-Encoding": "identity",
+    }
+    method, url = "GET" if asked.path == "models" else "POST", f"{base}/v1/{asked.path}"
+    return client.send(client.build_request(method, url, content=asked.body, headers=headers), stream=True)
 
 
 def _awake(deployment: Deployment, deps: Deps) -> Deployment:
@@ -187,16 +256,29 @@ def _touch(deployment: Deployment, deps: Deps) -> None:
         _TALLY.add(deployment.id, Used(), deps)
 
 
-def _count(deployment: Deployment, last: bytes, pieces: int, deps: Deps) -> None:
-    """What the server says it used; for streams that do not say, a piece counts as a token."""
+def _used(asked: Asked, status: int, last: bytes, pieces: int) -> Used:
+    """What the server says it used. One that broke off, or says nothing, is estimated: a piece of its stream as a token,
+    and of what was asked four letters.
+    """
+    if status >= 400:
+        return Used(1)
     found = re.findall(rb'"usage":\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})', last)
-    used: dict[str, Any] = {}
     if found:
+        used: dict[str, Any] = {}
         with suppress(ValueError):
             used = json.loads(found[-1])
-    prompt = _tokens(used.get("prompt_tokens"))
-    completion = _tokens(used.get("completion_tokens")) if found else max(0, pieces - 1)
-    _TALLY.add(deployment.id, Used(1, prompt, completion), deps)
+        return Used(1, _tokens(used.get("prompt_tokens")), _tokens(used.get("completion_tokens")))
+    if asked.path == "models":
+        return Used(1)
+    completion = max(0, pieces - (b"data: [DONE]" in last))
+    return Used(1, math.ceil(_letters(asked.parsed()) / 4), completion, 1)
+
+
+def _letters(given: Any) -> int:
+    """Of everything that a model reads in a request."""
+    if isinstance(given, dict):
+        return sum(_letters(given.get(name)) for name in ("messages", "content", "text", "prompt", "input"))
+    return sum(map(_letters, given)) if isinstance(given, list) else len(given) if isinstance(given, str) else 0
 
 
 def _tokens(told: Any) -> int:
@@ -209,12 +291,15 @@ class Used:
     requests: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    estimated: int = 0
+    """Of the requests, those whose tokens are estimated."""
 
     def __add__(self, other: Used) -> Used:
         return Used(
             self.requests + other.requests,
             self.prompt_tokens + other.prompt_tokens,
             self.completion_tokens + other.completion_tokens,
+            self.estimated + other.estimated,
         )
 
 
@@ -258,6 +343,7 @@ class Tally:
                 requests=fresh.requests + used.requests,
                 prompt_tokens=fresh.prompt_tokens + used.prompt_tokens,
                 completion_tokens=fresh.completion_tokens + used.completion_tokens,
+                estimated=fresh.estimated + used.estimated,
                 last_request_at=tx.now,
             )
         )

@@ -1,10 +1,10 @@
-"""Deployments: those that start are looked at, those without requests sleep."""
+"""Deployments: those that start are looked at, replicas that failed are replaced, those without requests sleep."""
 
 from __future__ import annotations
 
 from shared import errors
 from shared.deps import Deps
-from shared.flows.models import all_models, look
+from shared.flows.models import all_models, look, renew
 from shared.wire.base import Report
 
 
@@ -16,7 +16,7 @@ def models(deps: Deps) -> Report:
             continue
         looked_at += 1
         try:
-            changed += look(one, deps).state != one.state
+            changed += renew(look(one, deps), deps) != one
         except errors.Error as error:
             failed += 1
             notes.append(f"{one.id}: {error.message}")

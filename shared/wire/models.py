@@ -55,7 +55,10 @@ class ReplicaView(View):
     usd_per_hour: Decimal | None
     """None while it has no machine."""
     failure: str | None
+    """While it starts: why the one failed that it replaces."""
     log: list[str]
+    renewals: int
+    """How often it was replaced since it was last ready."""
 
 
 class DeploymentView(View):
@@ -82,6 +85,8 @@ class DeploymentView(View):
     requests: int
     prompt_tokens: int
     completion_tokens: int
+    estimated_requests: int
+    """Of the requests, those whose tokens are estimated: the server did not tell, or broke off before."""
     usd_per_hour: Decimal | None
     """Of all machines it has now."""
     failure: str | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -330,18 +331,71 @@ def test_every_runtime_is_listed_with_how_it_is_started(world: World) -> None:
         assert one.image and 0 < one.port < 65536 and one.health.startswith("/") and one.command
 
 
-def test_what_a_server_says_it_used_is_counted_and_nonsense_is_not(world: World) -> None:
-    _, deployment = deploy(world)
-    for last, pieces, expected in (
-        (b'{"usage": {"prompt_tokens": 3, "completion_tokens": 5, "details": {"cached": 1}}}', 0, (3, 5)),
-        (b'{"data": [], "usage": {"prompt_tokens": 7, "total_tokens": 7}}', 0, (7, 0)),
-        (b'data: {"choices": [{"delta": {"content": "a"}}]}\n\ndata: [DONE]\n\n', 9, (0, 8)),
-        (b'{"usage": {"prompt_tokens": "many", "completion_tokens": -4}}', 0, (0, 0)),
-        (b'{"usage": null}', 0, (0, 0)),
-        (b'{"choices": [{"text": "\\"usage\\": {\\"prompt_tokens\\": 99}"}]}', 0, (0, 0)),
-    ):
-        before = world.deps.records.load(Deployment, deployment.id)
-        serving._count(deployment, last, pieces, world.deps)
-        after = world.deps.records.load(Deployment, deployment.id)
-        counted = after.prompt_tokens - before.prompt_tokens, after.completion_tokens - before.completion_tokens
-        assert counted == expected and after.requests == before.requests + 1, last
+CHAT = json.dumps({"messages": [{"role": "user", "content": "Say hello to them"}]}).encode()
+CUT = b'data: {"choices": [{"delta": {"content": "a"}}]}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("status", "last", "pieces", "expected"),
+    [
+        (200, b'{"usage": {"prompt_tokens": 3, "completion_tokens": 5, "details": {"cached": 1}}}', 0, (3, 5, 0)),
+        (200, b'{"data": [], "usage": {"prompt_tokens": 7, "total_tokens": 7}}', 0, (7, 0, 0)),
+        (200, CUT + b"data: [DONE]\n\n", 9, (5, 8, 1)),
+        (200, CUT, 9, (5, 9, 1)),
+        (200, b'{"usage": {"prompt_tokens": "many", "completion_tokens": -4}}', 0, (0, 0, 0)),
+        (200, b'{"usage": null}', 0, (5, 0, 1)),
+        (200, b'{"choices": [{"text": "\\"usage\\": {\\"prompt_tokens\\": 99}"}]}', 0, (5, 0, 1)),
+        (400, b'{"error": {"message": "no"}}', 0, (0, 0, 0)),
+    ],
+)
+def test_what_a_server_says_it_used_is_counted_and_else_it_is_called_estimated(
+    status: int, last: bytes, pieces: int, expected: tuple[int, int, int]
+) -> None:
+    """ "Say hello to them" has 17 letters."""
+    used = serving._used(serving.Asked("chat/completions", CHAT), status, last, pieces)
+    assert (used.prompt_tokens, used.completion_tokens, used.estimated, used.requests) == (*expected, 1)
+
+
+STREAM = {"model": MODEL, "stream": True, "messages": []}
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "adds"),
+    [
+        (STREAM, "chat/completions", True),
+        (STREAM, "completions", True),
+        ({**STREAM, "stream_options": {"include_usage": False}}, "chat/completions", True),
+        ({**STREAM, "stream_options": None}, "chat/completions", True),
+        ({**STREAM, "stream_options": {"include_usage": True}}, "chat/completions", False),
+        ({**STREAM, "stream_options": "all"}, "chat/completions", False),
+        ({**STREAM, "stream": False}, "chat/completions", False),
+        (STREAM, "embeddings", False),
+        ([STREAM], "chat/completions", False),
+        ('"stream": true}', "chat/completions", False),
+    ],
+)
+def test_a_stream_is_asked_for_its_usage_unless_its_client_has_asked(body: object, path: str, adds: bool) -> None:
+    raw = json.dumps(body).encode() if not isinstance(body, str) else body.encode()
+    asked = serving.Asked.of(path, raw)
+
+    assert asked.adds_usage is adds
+    if adds:
+        assert isinstance(body, dict)
+        assert asked.parsed() == {**body, "stream_options": {"include_usage": True}}
+    else:
+        assert asked.body == raw, "what is not changed goes on as it came"
+
+
+@given(st.lists(st.text(max_size=8), max_size=6), st.sampled_from([b"\n\n", b"\r\n\r\n"]), st.data())
+def test_only_the_event_of_usage_is_left_out_wherever_the_pieces_are_cut(
+    words: list[str], end: bytes, data: st.DataObject
+) -> None:
+    said = [json.dumps({"choices": [{"delta": {"content": w}}], "usage": None}).encode() for w in [*words, '"usage"']]
+    usage = json.dumps({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}}).encode()
+    whole = [b"data: " + event + end for event in (*said, usage, b"[DONE]")]
+    stream, wanted = b"".join(whole), b"".join([*whole[:-2], whole[-1]])
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
+    left_out = serving.WithoutUsage()
+    pieces = [stream[a:b] for a, b in itertools.pairwise([0, *cuts, len(stream)])]
+
+    assert b"".join(map(left_out.of, pieces)) + left_out.rest == wanted

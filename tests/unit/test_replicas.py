@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -23,11 +23,13 @@ from shared.domain.instance import Instance, State
 from shared.domain.models import Deployment
 from shared.flows import instances, models, serving
 from shared.flows.usage import set_budget
+from shared.store.base import Store, Write
+from shared.store.records import Records
 from shared.store.shapes import INSTANCES_OF_USER
 from shared.sweeps.models import models as sweep
 from shared.wire.models import DeployBody
 from shared.wire.usage import BudgetBody
-from tests.support.crashing import Crash, Fuse
+from tests.support.crashing import Crash, CrashingStore, Fuse
 from tests.support.http import client
 from tests.support.world import FakeAgent, World, an_offer, crash_deps
 from tests.unit.test_models import deploy
@@ -240,7 +242,7 @@ def test_a_replica_that_never_answers_fails_alone_with_its_last_lines(world: Wor
 
     machine = threading.Thread(target=tail)
     machine.start()
-    deployment = looked(world, deployment)
+    deployment = models.look(deployment, world.deps)
     machine.join()
 
     assert (deployment.state, states(deployment)) == ("ready", ["ready", "failed"])
@@ -249,6 +251,118 @@ def test_a_replica_that_never_answers_fails_alone_with_its_last_lines(world: Wor
     world.settle(bad)
     assert world.instance(bad).state is State.DESTROYED and world.instance(good).state is State.RUNNING
     assert ask(world, key, deployment).status == 200
+
+
+class Meanwhile(CrashingStore):
+    """Once, just before a collection is first written, something else happens."""
+
+    def __init__(self, inner: Store, collection: str, act: Callable[[], object]) -> None:
+        super().__init__(inner, Fuse(0))
+        self._collection, self._acts = collection, [act]
+
+    def commit(self, writes: Sequence[Write]) -> list[str]:
+        if self._acts and any(one.collection == self._collection for one in writes):
+            self._acts.pop()()
+        return super().commit(writes)
+
+
+def ended(world: World, deployment: Deployment, number: int) -> Deployment:
+    """Its instance was destroyed by hand, which one look has seen."""
+    instances.destroy(deployment.replicas[number].instance_id, 0, world.user.id, world.deps)
+    seen = models.look(fresh(world, deployment), world.deps)
+    assert seen.replicas[number].state == "failed"
+    return seen
+
+
+def test_a_replica_that_failed_is_replaced_while_another_serves(world: World, servers: list[Server]) -> None:
+    _, deployment, _ = two(world, servers, name="llm", max_usd_per_hour="0.9", idle_after_s=0)
+    first, second = (one.instance_id for one in deployment.replicas)
+    ended(world, deployment, 1)
+    deployment = looked(world, deployment)
+    new = deployment.replicas[1]
+
+    assert states(deployment) == ["ready", "deploying"] and new.instance_id not in (first, second)
+    before, after = world.instance(second), world.instance(new.instance_id)
+    assert (after.name, after.need, after.spec, after.labels) == (before.name, before.need, before.spec, before.labels)
+    assert not after.idle_policy.enabled
+    (shown,) = models.show(deployment.id, world.user.id, world.deps).replicas[1:]
+    assert (shown.renewals, shown.failure) == (1, "its instance was destroyed")
+    machine_up(world, new.instance_id, servers[1].port)
+    deployment = looked(world, deployment)
+    assert states(deployment) == ["ready", "ready"]
+    assert (deployment.replicas[1].renewals, deployment.replicas[1].failure) == (0, None)
+    models.delete(deployment.id, world.user.id, world.deps)
+    for id in (first, second, new.instance_id):
+        assert world.settle(id).state is State.DESTROYED
+    assert world.provider.made == {}
+
+
+def test_what_fails_again_is_replaced_later_each_time_and_not_for_ever(world: World, servers: list[Server]) -> None:
+    _, deployment, _ = two(world, servers, idle_after_s=0)
+    began, times = world.clock.now(), []
+    for _ in range(60 * 2):
+        deployment = looked(world, deployment)
+        if deployment.replicas[1].state == "deploying":
+            times.append((world.clock.now() - began).total_seconds() / 60)
+            ended(world, deployment, 1)
+        elif deployment.replicas[1].state == "ready":
+            ended(world, deployment, 1)
+            continue
+        world.clock.step(seconds=30)
+
+    assert times == [0, 1, 3, 7, 15]
+    assert deployment.replicas[1].failure and states(deployment) == ["ready", "failed"]
+
+
+@pytest.mark.parametrize("why", ["market", "budget"])
+def test_a_replacement_that_is_refused_costs_nothing_and_is_tried_again(
+    world: World, servers: list[Server], why: str
+) -> None:
+    _, deployment, _ = two(world, servers, idle_after_s=0)
+    stock = world.provider.stock
+    if why == "market":
+        world.provider.stock = []
+    else:
+        set_budget(BudgetBody(usd_per_month=Decimal(0)), world.user.id, world.deps)
+    ended(world, deployment, 1)
+    creates = len(world.provider.creates)
+    for _ in range(40):
+        deployment = looked(world, deployment)
+        world.clock.step(minutes=2)
+    assert states(deployment) == ["ready", "failed"] and len(world.provider.creates) == creates
+    assert ("budget" if why == "budget" else "offer") in (deployment.replicas[1].failure or "")
+
+    world.provider.stock = stock
+    set_budget(BudgetBody(usd_per_month=None), world.user.id, world.deps)
+    world.clock.step(minutes=10)
+    assert states(looked(world, deployment)) == ["ready", "deploying"]
+
+
+@pytest.mark.parametrize("at", range(1, 14))
+def test_a_replacement_that_is_killed_leaves_no_instance_that_no_deployment_knows_of(
+    world: World, servers: list[Server], at: int
+) -> None:
+    _, deployment, _ = two(world, servers, idle_after_s=0)
+    seen = ended(world, deployment, 1)
+    with suppress(Crash):
+        models.renew(seen, crash_deps(world, Fuse(at)))
+    owned = {one.id for one in world.deps.records.all(Instance, INSTANCES_OF_USER, {"user_id": world.user.id})}
+    known = {one.instance_id for one in fresh(world, deployment).replicas}
+    assert known <= owned <= known | {seen.replicas[1].instance_id}
+    assert states(looked(world, deployment)) == ["ready", "deploying"]
+
+
+def test_one_that_is_replaced_while_its_deployment_is_deleted_goes_too(world: World, servers: list[Server]) -> None:
+    _, deployment, _ = two(world, servers, idle_after_s=0)
+    seen = ended(world, deployment, 1)
+    store = Meanwhile(world.store, "models", lambda: models.renew(seen, world.deps))
+    deps = replace(world.deps, store=store, records=Records(store, world.clock))
+    models.delete(deployment.id, world.user.id, deps)
+    gone = fresh(world, deployment)
+    assert gone.state == "deleted" and gone.replicas[1].instance_id != seen.replicas[1].instance_id
+    for one in gone.replicas:
+        assert world.settle(one.instance_id).state is State.DESTROYED
+    assert world.provider.made == {}
 
 
 def test_only_when_all_have_failed_has_the_deployment_and_it_keeps_no_machine(world: World) -> None:

@@ -1745,6 +1745,7 @@ export type ReplicaView = {
   usd_per_hour: string | null;
   failure: string | null;
   log: string[];
+  renewals: number;
 };
 export type FitView = {
   params_b: number;
@@ -1776,6 +1777,7 @@ export type DeploymentView = {
   requests: number;
   prompt_tokens: number;
   completion_tokens: number;
+  estimated_requests: number;
   usd_per_hour: string | null;
   failure: string | null;
   log: string[];
@@ -1812,6 +1814,7 @@ export type NewDeploymentView = {
   requests: number;
   prompt_tokens: number;
   completion_tokens: number;
+  estimated_requests: number;
   usd_per_hour: string | null;
   failure: string | null;
   log: string[];
