@@ -23,6 +23,8 @@ from agent.settings import Settings, load
 
 ADOPTED_WITHIN_S = 600.0
 PROBE_WRITE = 64 << 20
+TOLD_AGAIN_S = 300.0
+"""So often a heartbeat asks for everything it was told before."""
 WORK = ("exec", "setup", "snapshot", "restore")
 
 
@@ -128,6 +130,8 @@ class Life:
         self._place = settings.place
         self._watch = Watch()
         self._counters = Counters(shared_host=settings.root is not None)
+        self._carry: Any = None
+        self._read_at = 0.0
         self._take(registered)
         self._orders.give(registered["orders"])
 
@@ -173,6 +177,9 @@ class Life:
         )
 
     def _beat(self, sample: Sample, judgement: Judgement) -> None:
+        if time.monotonic() - self._read_at > TOLD_AGAIN_S:
+            # An order whose result was refused, say, is given again.
+            self._read_at, self._carry = time.monotonic(), None
         body = {
             "at": sample.at.isoformat(),
             "gpus": [gpu.wire() for gpu in sample.gpus or []],
@@ -182,6 +189,7 @@ class Life:
             "network_mbit": sample.network_mbit,
             "disk_mb_s": sample.disk_mb_s,
             "running_orders": list(self._orders.running())[:100],
+            "carry": self._carry,
         }
         try:
             answer = self._api.post("/agent/heartbeat", body, tries=2)
@@ -189,6 +197,7 @@ class Life:
             log(f"no heartbeat: {error}")
             return
         self._take(answer)
+        self._carry = answer.get("carry")
         self._orders.give(answer["orders"])
 
 

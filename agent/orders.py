@@ -62,7 +62,7 @@ class Orders:
 
     def _tell_again(self, order: dict[str, Any]) -> None:
         self._report(order["id"], self._ended[order["id"]])
-        self._end(order["id"])
+        self._end(order)
 
     def _follow(self, order: dict[str, Any]) -> None:
         follow = getattr(self, "_" + order["kind"], None)
@@ -72,7 +72,7 @@ class Orders:
             outcome = {"state": "failed", "error": f"{type(error).__name__}: {error}"[:1900]}
         except Stopped as stopped:
             self.stopped = str(stopped)
-            self._end(order["id"])
+            self._end(order)
             return
         with self._guard:
             self._ended[order["id"]] = outcome
@@ -80,12 +80,14 @@ class Orders:
                 self._ended.pop(next(iter(self._ended)))
             write_private(self._file, json.dumps(self._ended))
         self._report(order["id"], outcome)
-        self._end(order["id"])
+        self._end(order)
 
-    def _end(self, order_id: str) -> None:
+    def _end(self, order: dict[str, Any]) -> None:
         with self._guard:
-            self._running.pop(order_id, None)
-        self._wake()
+            self._running.pop(order["id"], None)
+        if self.stopped is not None or not (order["payload"].get("follow") or order["payload"].get("only_changes")):
+            # Somebody may wait for what comes next.
+            self._wake()
 
     def _report(self, order_id: str, outcome: dict[str, Any]) -> None:
         try:
@@ -201,7 +203,8 @@ class Orders:
             transport=Transport(self._api, payload["snapshot_id"]),
             state=self._settings.state,
             hot=payload.get("hot", []),
-            usable=usable,
+            # Nobody is let onto a standby before it holds everything.
+            usable=(lambda done, total: None) if payload.get("follow") else usable,
             exact=bool(payload.get("exact")),
         )
         return {"state": "done", "stage": "restored", "done_bytes": total, "total_bytes": total}

@@ -20,6 +20,16 @@ WRITER = (
     "nohup bash -c 'i=0; while :; do i=$((i+1)); echo \"$i $(date +%s.%N)\" >> lines; sleep 0.1; done' "
     ">/dev/null 2>&1 & echo started"
 )
+LAST = (
+    "detected_s",
+    "promoted_s",
+    "gpu_back_s",
+    "rpo_s",
+    "lines_lost",
+    "two_writers",
+    "machines_left",
+    "standby_followed_again",
+)
 GOALS = {
     "promoted_s": "<= 20",
     "rpo_s": f"<= {INTERVAL_S + 5}",
@@ -116,7 +126,8 @@ def main() -> None:
         except RuntimeError as error:
             finish("smoke_failover", {"error": str(error)}, GOALS, ok=False)
     ok = (
-        figures["promoted_s"] <= 20
+        figures["promoted_s"] is not None
+        and figures["promoted_s"] <= 20
         and figures["rpo_s"] <= INTERVAL_S + 5
         and figures["saved_lines_lost"] == 0
         and not figures["two_writers"]
@@ -125,7 +136,7 @@ def main() -> None:
         and figures["standby_followed_again"]
         and ledger.agrees(figures)
     )
-    finish("smoke_failover", figures, GOALS, ok)
+    finish("smoke_failover", figures, GOALS, ok, LAST)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ class Held:
     """A lease in hand. `next_action_at` is what its holder leaves behind; `seen_pokes` what it has looked at."""
 
     lease: Lease
+    instance: Instance
+    """As it was when the lease was taken or renewed."""
     seen_pokes: int
     next_action_at: datetime | None = None
 
@@ -37,8 +39,9 @@ def hold(deps: Deps, instance_id: str) -> Iterator[Held]:
     def take(tx: Transaction) -> Held:
         instance = tx.load(Instance, instance_id)
         taken = leases.take(instance.lease, owner, tx.now, ttl)
-        tx.save(replace(instance, lease=taken, next_action_at=taken.expires_at))
-        return Held(taken, instance.pokes)
+        mine = replace(instance, lease=taken, next_action_at=taken.expires_at)
+        tx.save(mine)
+        return Held(taken, mine, instance.pokes)
 
     held = deps.records.transact(take)
     held.next_action_at = deps.clock.now()
@@ -56,13 +59,15 @@ def renew(deps: Deps, instance_id: str, held: Held) -> None:
     """Move the lease's end out; raises StaleLease when it was lost."""
     ttl = timedelta(seconds=deps.settings.lease_s)
 
-    def longer(tx: Transaction) -> Lease:
+    def longer(tx: Transaction) -> Instance:
         instance = tx.load(Instance, instance_id)
         lease = replace(held.lease, expires_at=tx.now + ttl)
-        tx.save(replace(instance, lease=lease, next_action_at=lease.expires_at))
-        return lease
+        mine = replace(instance, lease=lease, next_action_at=lease.expires_at)
+        tx.save(mine)
+        held.lease = lease
+        return mine
 
-    held.lease = deps.records.transact(longer, held.lease)
+    held.instance = deps.records.transact(longer, held.lease)
 
 
 def _release(deps: Deps, instance_id: str, held: Held) -> None:

@@ -283,6 +283,8 @@ class Instance:
     """Which older ones are kept."""
     prune_at: datetime | None = None
     """When the older ones are looked at."""
+    orders: int = 0
+    """How many its machines were ever given; grows with each, by itself."""
     order_id: str | None = None
     """The order this passing state waits for."""
     clocks: Clocks = field(default_factory=Clocks)
@@ -306,6 +308,8 @@ class Instance:
     """Snapshot this often while running, when something changed; 0 is never."""
     snapshot_at: datetime | None = None
     """When the newest snapshot was begun."""
+    saving_id: str | None = None
+    """The snapshot that its machine takes beside its work; on record once it is committed."""
     on_loss: str = "wake"
     """`wake`: a lost machine is replaced at once from the newest snapshot; `hibernate`: it waits for its user."""
     standby: Standby | None = None
@@ -316,6 +320,9 @@ class Instance:
     standby_at: datetime | None = None
     """When it held that."""
     standby_order_id: str | None = None
+    """What the standby is told to take over, until it has: `f-`, a random part, the snapshot's id."""
+    standby_retry_at: datetime | None = None
+    """Set when it could not."""
     standby_tries: int = 0
     standby_not_before: datetime | None = None
     give_up_why: str | None = None
@@ -342,7 +349,22 @@ class Instance:
 
     def without_standby(self) -> Instance:
         """What it knows once its standby machine is gone; that it wants one stays."""
-        return replace(self, standby_attempt_id=None, standby_snapshot_id=None, standby_at=None, standby_order_id=None)
+        return replace(
+            self,
+            standby_attempt_id=None,
+            standby_snapshot_id=None,
+            standby_at=None,
+            standby_order_id=None,
+            standby_retry_at=None,
+        )
+
+    def save_at(self) -> datetime | None:
+        """When its machine is saved beside its work next, by its user's wish or for its standby; None: never, or not now."""
+        wanted = (self.snapshot_every_s, self.standby.interval_s if self.standby else 0.0)
+        every_s = min((s for s in wanted if s > 0), default=0.0)
+        if every_s == 0 or self.state not in (State.RUNNING, State.ON_STANDBY) or self.restoring or self.saving_id:
+            return None
+        return (self.snapshot_at or self.entered_at) + timedelta(seconds=every_s)
 
     def require(self, action: Action) -> None:
         """Raises IllegalTransition when `action` is not possible in this state."""
@@ -405,6 +427,8 @@ def held_by(instance: Instance) -> dict[str, str]:
     held: dict[str, str] = {}
     if instance.standby_snapshot_id is not None:
         held[instance.standby_snapshot_id] = "the standby holds it"
+    if instance.standby_order_id is not None:
+        held[instance.standby_order_id.split("-", 2)[2]] = "the standby takes it over"
     if instance.snapshot_id is not None:
         held[instance.snapshot_id] = "the newest"
     if instance.drill is not None and instance.drill.gone_at is None:

@@ -19,7 +19,10 @@ class Snapshot:
     id: str
     instance_id: str
     user_id: str
-    order_id: str
+    order_id: str | None
+    """None: its machine takes it beside its work, told so by heartbeats."""
+    attempt_id: str
+    """The machine it was ordered from."""
     state: str
     created_at: datetime
     epoch: str

@@ -18,18 +18,31 @@ from shared.deps import Deps
 from shared.domain.attempt import Attempt, Outcome, Stage
 from shared.domain.instance import SEARCHING, Instance, Machine, State
 from shared.domain.manifest import read_head
+from shared.domain.metrics import Minute
 from shared.domain.order import Order, Pulse
 from shared.domain.snapshot import Snapshot
 from shared.flows import keys, metrics, restored, retention
 from shared.flows.advance import advance
 from shared.flows.history import note
-from shared.flows.snapshot_orders import ORDERS_KEPT, order_snapshot, prefix_of, restore_order
+from shared.flows.snapshot_orders import (
+    FOLLOW,
+    ORDERS_KEPT,
+    SAVE,
+    begin_saving,
+    followed,
+    following,
+    order_snapshot,
+    prefix_of,
+    restore_order,
+    standing,
+    taken_beside,
+)
 from shared.flows.storage import objects_at, objects_of, with_way_out
 from shared.objects.base import ObjectStore
 from shared.settings import Settings
-from shared.store.base import Delete, Store
+from shared.store.base import Store
 from shared.store.records import Records, Transaction
-from shared.store.shapes import ORDERS_PENDING, SNAPSHOTS_OF_INSTANCE
+from shared.store.shapes import ORDERS_PENDING, SNAPSHOTS_IN_STATE, SNAPSHOTS_OF_INSTANCE
 from shared.wire import agent as wire
 from shared.wire.base import Done
 
@@ -39,6 +52,9 @@ FIRST_CHECK = timedelta(days=1)
 RESTORE_AGAIN, RESTORE_AGAIN_AT_MOST = timedelta(seconds=30), timedelta(hours=1)
 """From a restore that failed behind an instance in use until the next try."""
 MISSING = "not every file is back yet"
+CARRIED = timedelta(minutes=5)
+"""What a machine says of its last heartbeat is taken from it; older, the record is read."""
+FOLLOW_RETRY = timedelta(seconds=10)
 STOP = {"stop": True}
 
 
@@ -112,7 +128,8 @@ def register(body: wire.Register, agent: Attempt, deps: Deps) -> wire.Registered
             tx.save(
                 replace(attempt, stage=Stage.ADOPTED, adopted_at=tx.now, outcome=Outcome.READY, next_action_at=None)
             )
-            tx.save(replace(instance, standby_attempt_id=attempt.id, pokes=instance.pokes + 1, next_action_at=tx.now))
+            holder = following(replace(instance, standby_attempt_id=attempt.id))
+            tx.save(replace(holder, pokes=instance.pokes + 1, next_action_at=tx.now))
             if ssh_keys:
                 tx.save(new_order(tx, instance, attempt.id, "keys", {"authorized_keys": ssh_keys}))
             tx.event(instance, "standby_ready", f"the standby in {attempt.host_id} follows", "agent")
@@ -137,7 +154,8 @@ def register(body: wire.Register, agent: Attempt, deps: Deps) -> wire.Registered
         return wire.Registered(adopted=False, reason=refused)
     instance = deps.records.load(Instance, agent.instance_id)
     attempt = deps.records.load(Attempt, agent.id)
-    return wire.Registered(adopted=True, settings=_settings(deps, instance, attempt), orders=_orders(deps, attempt))
+    orders = _orders(deps, instance, attempt)
+    return wire.Registered(adopted=True, settings=_settings(deps, instance, attempt), orders=orders)
 
 
 def _awaited(instance: Instance, attempt: Attempt) -> bool:
@@ -254,9 +272,14 @@ def _settings(deps: Deps, instance: Instance, attempt: Attempt) -> wire.AgentSet
     busy = instance.busy_until is not None and instance.busy_until > deps.clock.now()
     passing = instance.state is not State.RUNNING
     settings = deps.settings
+    beat_s = settings.heartbeat_busy_s if busy or passing else settings.heartbeat_s
+    save_at = instance.save_at() if instance.attempt_id == attempt.id else None
+    if save_at is not None:
+        # The heartbeat that begins the snapshot comes when that is due, not up to a heartbeat later.
+        beat_s = min(beat_s, max(settings.heartbeat_busy_s, (save_at - deps.clock.now()).total_seconds()))
     return wire.AgentSettings(
         instance_id=instance.id,
-        heartbeat_s=settings.heartbeat_busy_s if busy or passing else settings.heartbeat_s,
+        heartbeat_s=beat_s,
         idle=asdict(instance.idle_policy),
         keep_awake_until=instance.keep_awake_until,
         workspace=list(instance.spec.workspace),
@@ -265,15 +288,17 @@ def _settings(deps: Deps, instance: Instance, attempt: Attempt) -> wire.AgentSet
     )
 
 
-def _orders(deps: Deps, attempt: Attempt) -> list[wire.Order]:
-    pending = deps.records.all(Order, ORDERS_PENDING, {"attempt_id": attempt.id, "state": "pending"})
+def _orders(deps: Deps, instance: Instance, attempt: Attempt, told: bool = False) -> list[wire.Order]:
+    where = {"attempt_id": attempt.id, "state": "pending"}
+    pending = [] if told else deps.records.all(Order, ORDERS_PENDING, where)
+    given = [(order.id, order.kind, order.payload) for order in sorted(pending, key=lambda o: o.created_at)]
     answer = []
-    for order in sorted(pending, key=lambda o: o.created_at):
-        payload = dict(order.payload)
-        if order.kind in ("restore", "snapshot"):
-            key = keys.data_key(deps, str(payload.pop("key_of", order.instance_id)))
-            payload["key"] = base64.b64encode(key).decode()
-        answer.append(wire.Order.model_validate({"id": order.id, "kind": order.kind, "payload": payload}))
+    for id, kind, payload in [*given, *standing(instance, attempt.id)]:
+        given_out = dict(payload)
+        if kind in ("restore", "snapshot"):
+            key = keys.data_key(deps, str(given_out.pop("key_of", instance.id)))
+            given_out["key"] = base64.b64encode(key).decode()
+        answer.append(wire.Order.model_validate({"id": id, "kind": kind, "payload": given_out}))
     return answer
 
 
@@ -283,7 +308,10 @@ def heartbeat(body: wire.Heartbeat, agent: Attempt, deps: Deps) -> wire.Heartbea
         raise errors.Conflict("register first")
     now = deps.clock.now()
     instance = deps.records.load(Instance, agent.instance_id)
-    _keep_pulse(deps, agent, body, now, measured=agent.id == instance.attempt_id and not agent.is_standby)
+    measured = agent.id == instance.attempt_id and not agent.is_standby
+    carry = _keep_pulse(deps, agent, body, now, instance.orders, measured=measured)
+    # Told before: whatever is pending, the machine is at it.
+    told = body.carry is not None and body.carry.orders == instance.orders
     # A machine's clock may be wrong: only the span is taken from it.
     idle_since = now - (body.at - body.idle_since) if body.idle_since else None
     if agent.id != instance.attempt_id or agent.is_standby:
@@ -293,7 +321,10 @@ def heartbeat(body: wire.Heartbeat, agent: Attempt, deps: Deps) -> wire.Heartbea
         instance = deps.records.transact(lambda tx: _note_idleness(tx, agent.instance_id, idle_since, body.why))
     elif instance.failure and instance.failure.startswith("the machine has been silent"):
         instance = deps.records.transact(lambda tx: _heard_again(tx, agent.instance_id))
-    answer = wire.HeartbeatAnswer(settings=_settings(deps, instance, agent), orders=_orders(deps, agent), now=now)
+    if _to_save(instance, agent, now):
+        instance = deps.records.transact(lambda tx: _save_now(tx, agent))
+    orders = _orders(deps, instance, agent, told)
+    answer = wire.HeartbeatAnswer(settings=_settings(deps, instance, agent), orders=orders, now=now, carry=carry)
     due = instance.next_action_at
     if due is not None and due <= now - timedelta(seconds=deps.settings.heartbeat_busy_s):
         try:
@@ -304,14 +335,29 @@ def heartbeat(body: wire.Heartbeat, agent: Attempt, deps: Deps) -> wire.Heartbea
     return answer
 
 
-def _keep_pulse(deps: Deps, agent: Attempt, body: wire.Heartbeat, now: datetime, *, measured: bool) -> None:
-    old = deps.records.find(Pulse, agent.id)
-    fresh_for = timedelta(seconds=max(deps.settings.heartbeat_s, deps.settings.silence_after_s / 3) * 0.9)
-    if old is not None and old.vetoes == body.vetoes and now - old.at < fresh_for:
-        return
-    minute = metrics.gather(deps, agent.instance_id, old, body, now) if measured else None
-    deps.records.put_pulse(
-        Pulse(
+def _to_save(instance: Instance, agent: Attempt, now: datetime) -> bool:
+    at = instance.save_at() if instance.attempt_id == agent.id else None
+    return at is not None and at <= now
+
+
+def _save_now(tx: Transaction, agent: Attempt) -> Instance:
+    """A snapshot beside the work, begun by the heartbeat of the machine that takes it: nobody else need wake for it."""
+    instance = tx.load(Instance, agent.instance_id)
+    return begin_saving(tx, instance) if _to_save(instance, agent, tx.now) else instance
+
+
+def _keep_pulse(
+    deps: Deps, agent: Attempt, body: wire.Heartbeat, now: datetime, orders: int, *, measured: bool
+) -> wire.Carry:
+    """Written when it is old or its words changed. What the machine carries from its last answer saves reading it."""
+    old = _carried(body.carry, agent, now) or deps.records.find(Pulse, agent.id)
+    beats = deps.settings.heartbeat_s, deps.settings.silence_after_s / 3
+    fresh_for = timedelta(seconds=max(beats) * 0.9)
+    if agent.is_standby and not measured:
+        # Nothing is computed from a follower's last sign of life; its provider is asked before it counts as lost.
+        fresh_for *= 2
+    if old is None or old.vetoes != body.vetoes or now - old.at >= fresh_for:
+        old = Pulse(
             id=agent.id,
             instance_id=agent.instance_id,
             at=now,
@@ -322,9 +368,21 @@ def _keep_pulse(deps: Deps, agent: Attempt, body: wire.Heartbeat, now: datetime,
             disk_used_bytes=body.disk_used_bytes,
             workspace_bytes=body.workspace_bytes,
             vetoes=list(body.vetoes),
-            minute=minute,
+            minute=metrics.gather(deps, agent.instance_id, old, body, now) if measured else None,
         )
-    )
+        deps.records.put_pulse(old)
+    minute = wire.Minute.model_validate(old.minute, from_attributes=True) if old.minute else None
+    return wire.Carry(at=old.at, vetoes=old.vetoes, minute=minute, orders=orders)
+
+
+def _carried(carry: wire.Carry | None, agent: Attempt, now: datetime) -> Pulse | None:
+    """The pulse as the machine was told of it. One that lies harms its own charts at most, and only around now."""
+    if carry is None or carry.at > now or now - carry.at > CARRIED:
+        return None
+    minute = Minute(**carry.minute.model_dump()) if carry.minute else None
+    if minute is not None and not now - CARRIED <= minute.at <= now:
+        return None
+    return Pulse(id=agent.id, instance_id=agent.instance_id, at=carry.at, vetoes=list(carry.vetoes), minute=minute)
 
 
 def _idleness_moved(instance: Instance, idle_since: datetime | None, why: str) -> bool:
@@ -371,7 +429,7 @@ def _heard_again(tx: Transaction, instance_id: str) -> Instance:
 
 def uploads(body: wire.UploadsRequest, agent: Attempt, deps: Deps) -> wire.Uploads:
     """Addresses that can each write one object of this machine's own pending snapshot, and nothing else."""
-    snapshot = _pending(deps, agent, body.snapshot_id)
+    snapshot = _pending(_find_snapshot(deps.records, agent, body.snapshot_id), agent, body.snapshot_id)
     prefix, objects = prefix_of(agent.instance_id), objects_at(deps, agent.instance_id)
     expires_in = timedelta(seconds=deps.settings.presign_s)
 
@@ -420,6 +478,9 @@ def _places(deps: Deps, instance_id: str) -> Callable[[str], tuple[ObjectStore, 
     theirs = (objects_of(deps, original), prefix_of(original_id))
     mine = deps.records.all(Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": instance_id})
     written = {part for one in mine for part in (one.manifest_key, one.epoch)}
+    beside = taken_beside(instance, instance.saving_id) if instance.saving_id else None
+    if beside is not None:
+        written |= {beside.manifest_key, beside.epoch}
 
     def place(key: str) -> tuple[ObjectStore, str]:
         name = key if key.startswith("m/") else key.split("/")[1]
@@ -428,8 +489,13 @@ def _places(deps: Deps, instance_id: str) -> Callable[[str], tuple[ObjectStore, 
     return place
 
 
-def _pending(deps: Deps, agent: Attempt, snapshot_id: str) -> Snapshot:
-    snapshot = deps.records.find(Snapshot, snapshot_id)
+def _find_snapshot(tx: Transaction | Records, agent: Attempt, snapshot_id: str) -> Snapshot | None:
+    """On record, or only in the instance while its machine takes it beside its work."""
+    beside = taken_beside(tx.load(Instance, agent.instance_id), snapshot_id)
+    return beside or tx.find(Snapshot, snapshot_id)
+
+
+def _pending(snapshot: Snapshot | None, agent: Attempt, snapshot_id: str) -> Snapshot:
     if snapshot is None or snapshot.instance_id != agent.instance_id:
         raise errors.NotFound(f"there is no snapshot {snapshot_id}")
     if agent.stage is not Stage.ADOPTED or snapshot.state != "pending":
@@ -439,20 +505,18 @@ def _pending(deps: Deps, agent: Attempt, snapshot_id: str) -> Snapshot:
 
 def commit_snapshot(body: wire.SnapshotCommit, agent: Attempt, deps: Deps) -> wire.Committed:
     """A snapshot counts only after its manifest was read and every object it names was found at its full size."""
-    known = deps.records.find(Snapshot, body.snapshot_id)
+    known = _find_snapshot(deps.records, agent, body.snapshot_id)
     if known is not None and known.instance_id == agent.instance_id and known.state == "verified":
         return wire.Committed(snapshot_id=known.id, verified=True)
-    snapshot = _pending(deps, agent, body.snapshot_id)
+    snapshot = _pending(known, agent, body.snapshot_id)
     problem = _problem(deps, snapshot, body)
 
     def settle(tx: Transaction) -> None:
-        fresh = tx.load(Snapshot, snapshot.id)
-        if fresh.state != "pending":
-            raise errors.Conflict(f"snapshot {fresh.id} is {fresh.state}")
-        order = tx.load(Order, fresh.order_id)
-        if order.attempt_id != agent.id:
+        instance = tx.load(Instance, snapshot.instance_id)
+        beside = taken_beside(instance, snapshot.id)
+        fresh = _pending(beside or tx.find(Snapshot, snapshot.id), agent, snapshot.id)
+        if fresh.attempt_id != agent.id:
             raise errors.Forbidden("this snapshot was ordered from another machine")
-        instance = tx.load(Instance, fresh.instance_id)
         if not tx.load(Attempt, agent.id).wants_machine:
             raise errors.Unauthenticated("this machine is no longer wanted", **STOP)
         if instance.attempt_id != agent.id:
@@ -477,16 +541,21 @@ def commit_snapshot(body: wire.SnapshotCommit, agent: Attempt, deps: Deps) -> wi
                 problem=problem,
             )
         )
-        tx.save(replace(order, state="failed" if problem else "done", error=problem, finished_at=tx.now))
-        tx.save(
-            replace(
-                instance,
-                snapshot_id=instance.snapshot_id if problem else fresh.id,
-                prune_at=instance.prune_at or tx.now + retention.AFTER,
-                pokes=instance.pokes + 1,
-                next_action_at=tx.now,
-            )
+        if fresh.order_id is not None:
+            order = tx.load(Order, fresh.order_id)
+            tx.save(replace(order, state="failed" if problem else "done", error=problem, finished_at=tx.now))
+        changed = replace(
+            instance,
+            snapshot_id=instance.snapshot_id if problem else fresh.id,
+            prune_at=instance.prune_at or tx.now + retention.AFTER,
+            saving_id=None if beside else instance.saving_id,
         )
+        if not (beside and instance.state is State.RUNNING):
+            changed = replace(changed, pokes=instance.pokes + 1, next_action_at=tx.now)
+        tx.save(following(changed))
+        if beside and instance.snapshot_id is not None and not (problem or body.note):
+            # One of thousands a day: its record says it all.
+            return
         words = problem or f"{body.files} files, {body.bytes} bytes, {body.stored_bytes} newly stored"
         if body.note:
             words += f"; the snapshot before could not be built upon: {body.note}"
@@ -522,8 +591,8 @@ def _problem(deps: Deps, snapshot: Snapshot, body: wire.SnapshotCommit) -> str |
         for bucket, where in {place(key) for key in (snapshot.manifest_key, *head.packs)}
         for item in bucket.list(where + "p/")
     }
-    known = deps.records.all(Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": snapshot.instance_id})
-    damaged = {pack for one in known for pack in one.damaged_packs}
+    bad = deps.records.all(Snapshot, SNAPSHOTS_IN_STATE, {"instance_id": snapshot.instance_id, "state": "damaged"})
+    damaged = {pack for one in bad for pack in one.damaged_packs}
     for key, size in head.packs.items():
         if key in damaged:
             return f"object {key}, which it is built upon, is damaged"
@@ -536,6 +605,10 @@ def result(body: wire.OrderResult, agent: Attempt, deps: Deps) -> Done:
     """How an order goes. Repeating the same word changes nothing."""
 
     def note(tx: Transaction) -> None:
+        if body.order_id.startswith((SAVE, FOLLOW)):
+            if body.state != "running":
+                tx.save(_after_standing(tx, tx.load(Instance, agent.instance_id), body, agent))
+            return
         order = tx.find(Order, body.order_id)
         if order is None or order.attempt_id != agent.id:
             raise errors.NotFound(f"there is no order {body.order_id}")
@@ -558,9 +631,6 @@ def result(body: wire.OrderResult, agent: Attempt, deps: Deps) -> Done:
             finished_at=tx.now if ended else None,
         )
         if order.kind == "snapshot" and body.state == "done":
-            if body.stage == "unchanged" and order.payload.get("only_changes"):
-                tx.save(noted)
-                tx.write(Delete("snapshots", str(order.payload["snapshot_id"])))
             # Only the commit ends a snapshot that was taken.
             return
         tx.save(noted)
@@ -574,15 +644,10 @@ def result(body: wire.OrderResult, agent: Attempt, deps: Deps) -> Done:
 
 def _after(tx: Transaction, instance: Instance, before: Order, order: Order) -> Instance:
     """What an order's progress means for its instance."""
-    if order.payload.get("follow"):
-        return _after_follow(tx, instance, order)
     if instance.attempt_id != order.attempt_id:
         return instance
     if order.kind == "snapshot" and order.state == "failed":
-        snapshot = tx.load(Snapshot, str(order.payload["snapshot_id"]))
-        why = with_way_out(order.error or "the agent could not take it")
-        tx.save(replace(snapshot, state="failed", problem=why))
-        tx.event(instance, "snapshot_failed", f"snapshot {snapshot.id}: {why}", "agent")
+        _not_taken(tx, instance, tx.load(Snapshot, str(order.payload["snapshot_id"])), order.error)
         return replace(instance, pokes=instance.pokes + 1)
     if order.kind == "restore":
         return _after_restore(tx, instance, before, order)
@@ -599,16 +664,41 @@ def _after(tx: Transaction, instance: Instance, before: Order, order: Order) -> 
     return instance
 
 
-def _after_follow(tx: Transaction, instance: Instance, order: Order) -> Instance:
-    """The standby holds a snapshot only once all of it is there."""
-    if order.attempt_id != instance.standby_attempt_id or not order.ended:
+def _not_taken(tx: Transaction, instance: Instance, snapshot: Snapshot, error: str | None) -> None:
+    why = with_way_out(error or "the agent could not take it")
+    tx.save(replace(snapshot, state="failed", problem=why))
+    tx.event(instance, "snapshot_failed", f"snapshot {snapshot.id}: {why}", "agent")
+
+
+def _after_standing(tx: Transaction, instance: Instance, body: wire.OrderResult, agent: Attempt) -> Instance:
+    """The end of what was handed out without an order on record. Raises NotFound when it is no longer wanted."""
+    if body.order_id not in {id for id, _, _ in standing(instance, agent.id)}:
+        raise errors.NotFound(f"there is no order {body.order_id}")
+    if body.order_id.startswith(FOLLOW):
+        return _after_follow(tx, instance, body)
+    taken = taken_beside(instance, body.order_id.removeprefix(SAVE))
+    assert taken is not None
+    if body.state == "failed":
+        _not_taken(tx, instance, taken, body.error)
+    elif body.stage != "unchanged" or instance.snapshot_id is None:
+        # Only the commit ends a snapshot that was taken.
         return instance
-    if order.state == "failed":
-        tx.event(instance, "standby_behind", f"the standby could not follow: {order.error}", "agent")
-        return replace(instance, pokes=instance.pokes + 1)
+    return replace(instance, saving_id=None)
+
+
+def _after_follow(tx: Transaction, instance: Instance, body: wire.OrderResult) -> Instance:
+    """The standby holds a snapshot only once all of it is there."""
+    poked = replace(instance, standby_order_id=None, pokes=instance.pokes + 1, next_action_at=tx.now)
+    if body.state == "failed":
+        tx.event(instance, "standby_behind", f"the standby could not follow: {body.error}", "agent")
+        return replace(poked, standby_retry_at=tx.now + FOLLOW_RETRY)
     if instance.standby_snapshot_id is None:
         tx.event(instance, "standby_holds", "the standby holds every file of the newest snapshot", "agent")
-    return replace(instance, standby_snapshot_id=str(order.payload["snapshot_id"]), standby_at=tx.now)
+    held = followed(body.order_id)
+    if instance.state is State.RUNNING and held == instance.snapshot_id:
+        # Nobody waits for it, and nothing follows from it.
+        poked = replace(instance, standby_order_id=None)
+    return replace(poked, standby_snapshot_id=held, standby_at=tx.now)
 
 
 def _after_restore(tx: Transaction, instance: Instance, before: Order, order: Order) -> Instance:

@@ -24,9 +24,10 @@ from shared.domain.order import Order
 from shared.domain.retention import DEAD_AFTER, reasons
 from shared.domain.snapshot import Snapshot
 from shared.flows import keys
-from shared.flows.snapshot_orders import prefix_of, readers
+from shared.flows.snapshot_orders import epoch_of, prefix_of, readers
 from shared.flows.storage import objects_of
 from shared.objects.base import StoredObject
+from shared.store.base import Delete
 from shared.store.records import Transaction
 from shared.store.shapes import ORDERS_PENDING, SNAPSHOTS_OF_INSTANCE
 
@@ -35,6 +36,7 @@ AFTER = timedelta(hours=1)
 AGAIN = timedelta(days=1)
 KEPT_FOR = timedelta(days=500)
 """What it cost: as long as usage can be asked for, and the longest minimum of a vendor beyond."""
+BATCH = 100
 
 
 def change(instance_id: str, snapshot_id: str, pinned: bool, deps: Deps) -> Snapshot:
@@ -103,6 +105,8 @@ def prune(instance_id: str, deps: Deps) -> tuple[int, int]:
     snapshots = deps.records.all(Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": instance_id})
     stay = [one for one in snapshots if one.state == "verified"]
     writing = {one.epoch for one in snapshots if one.state == "pending"}
+    if instance.saving_id is not None:
+        writing.add(epoch_of(instance.saving_id))
     damaged = [one for one in snapshots if one.state == "damaged"]
     gone = [one for one in snapshots if one.state not in ("verified", "pending", "damaged")]
     if instance.state is State.DESTROYED or not stay:
@@ -192,16 +196,26 @@ def _mark(instance: Instance, deps: Deps) -> None:
     snapshots = deps.records.all(Snapshot, SNAPSHOTS_OF_INSTANCE, {"instance_id": instance.id})
     stay = reasons(instance.retention, held_by(instance), snapshots, _busy(deps, instance))
 
-    def drop(tx: Transaction, one: Snapshot) -> None:
-        fresh, held = tx.load(Snapshot, one.id), held_by(tx.load(Instance, instance.id))
-        if fresh != one or one.pinned or one.id in held:
-            return
-        tx.save(replace(fresh, state="dropped"))
+    if instance.saving_id is not None and now - (instance.snapshot_at or now) > DEAD_AFTER:
+        deps.records.transact(partial(_give_up, instance_id=instance.id, saving_id=instance.saving_id))
+    dead = [one for one in snapshots if one.state == "pending" and now - one.created_at > DEAD_AFTER]
+    goes = [*dead, *(one for one in snapshots if one.state == "verified" and one.id not in stay)]
 
-    for one in snapshots:
-        dead = one.state == "pending" and now - one.created_at > DEAD_AFTER
-        if dead or (one.state == "verified" and one.id not in stay):
-            deps.records.transact(partial(drop, one=one))
+    def drop(tx: Transaction, some: Sequence[Snapshot]) -> None:
+        held = held_by(tx.load(Instance, instance.id))
+        for one in some:
+            fresh = tx.find(Snapshot, one.id)
+            if fresh is not None and not fresh.pinned and fresh.state == one.state and fresh.id not in held:
+                tx.save(replace(fresh, state="dropped"))
+
+    for start in range(0, len(goes), BATCH):
+        deps.records.transact(partial(drop, some=goes[start : start + BATCH]))
+
+
+def _give_up(tx: Transaction, instance_id: str, saving_id: str) -> None:
+    fresh = tx.load(Instance, instance_id)
+    if fresh.saving_id == saving_id:
+        tx.save(replace(fresh, saving_id=None))
 
 
 def _settle(
@@ -211,18 +225,17 @@ def _settle(
     if not gone:
         return
 
-    def forget(tx: Transaction, id: str) -> None:
-        if tx.find(Snapshot, id) is not None:
-            tx.delete(Snapshot, id)
-
     def account(tx: Transaction, id: str) -> None:
         fresh = tx.load(Snapshot, id)
         tx.save(replace(fresh, stored_bytes=bytes_of[id] + fresh.manifest_size))
 
-    for one in gone:
-        deps.records.transact(partial(forget, id=one.id))
+    # Nothing leads back from being given up: no look is needed before they are deleted.
+    writes = [Delete("snapshots", one.id) for one in gone]
+    for start in range(0, len(writes), BATCH):
+        deps.store.commit(writes[start : start + BATCH])
     for one in stay:
-        deps.records.transact(partial(account, id=one.id))
+        if one.stored_bytes != bytes_of[one.id] + one.manifest_size:
+            deps.records.transact(partial(account, id=one.id))
     message = f"{len(gone)} old snapshots are gone, {len(stay)} stay"
     deps.records.transact(lambda tx: tx.event(instance, "pruned", message))
 

@@ -268,8 +268,9 @@ def restore(instance_id: str, snapshot_id: str, user_id: str, deps: Deps) -> Ins
     known = deps.records.load(Instance, instance_id)
     pending = {"attempt_id": known.attempt_id, "state": "pending"}
     busy = deps.records.all(Order, ORDERS_PENDING, pending) if known.attempt_id is not None else []
+    saving = f"instance {instance_id} is saving or restoring files; wait until that is done"
     if any(order.kind in ("snapshot", "restore") for order in busy):
-        raise errors.Conflict(f"instance {instance_id} is saving or restoring files; wait until that is done")
+        raise errors.Conflict(saving)
     _of(deps, instance_id, snapshot_id)
 
     def apply(tx: Transaction) -> None:
@@ -277,6 +278,8 @@ def restore(instance_id: str, snapshot_id: str, user_id: str, deps: Deps) -> Ins
         instance.require(Action.RESTORE)
         if snapshot.state != "verified":
             raise errors.Conflict(f"snapshot {snapshot_id} is {snapshot.state}: {snapshot.problem}")
+        if instance.saving_id is not None:
+            raise errors.Conflict(saving)
         # Also kept as what a wake brings back, should the machine be lost on the way.
         changed = replace(instance, snapshot_id=snapshot.id, failure=None, pokes=instance.pokes + 1)
         if instance.state is State.RUNNING:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -92,6 +93,8 @@ class Transaction:
         self._lease = lease
         self._revs: dict[tuple[str, str], str | None] = {}
         self._writes: dict[tuple[str, str], Write] = {}
+        self._told: set[str] = set()
+        """Instances whose machines get new orders."""
 
     def find(self, cls: type[R], id: str) -> R | None:
         """The record, or None."""
@@ -137,6 +140,8 @@ class Transaction:
         rev = self._revs.get((collection, record.id))
         data = codec.encode(record)
         if rev is None:
+            if isinstance(record, Order):
+                self._told.add(record.instance_id)
             self._writes[collection, record.id] = Create(collection, record.id, data)
         else:
             self._writes[collection, record.id] = Replace(collection, record.id, data, rev)
@@ -181,8 +186,20 @@ class Transaction:
         )
 
     def commit(self) -> None:
+        for instance_id in self._told:
+            self._count_order(instance_id)
         if self._writes:
             self._store.commit(list(self._writes.values()))
+
+    def _count_order(self, instance_id: str) -> None:
+        """In the batch that places an order its instance's count grows: heartbeats list orders only when it has."""
+        place = "instances", instance_id
+        write = self._writes.get(place)
+        document = self._store.get(*place) if write is None else None
+        if document is not None:
+            write = Replace(*place, document.data, document.rev)
+        if isinstance(write, Create | Replace):
+            self._writes[place] = replace(write, data={**write.data, "orders": write.data.get("orders", 0) + 1})
 
     def _fence(self, instance: Instance) -> None:
         if self._lease is None:

@@ -76,6 +76,29 @@ class Registered(View):
     orders: list[Order] = Field(default_factory=list)
 
 
+class Minute(Body):
+    """A minute's samples so far, as `domain.metrics.Minute` has them."""
+
+    at: datetime
+    samples: int = Field(ge=1, le=10_000)
+    gpu: float | None
+    gpu_peak: float | None
+    vram_mb: float | None
+    vram_total_mb: float | None
+    network_mbit: float | None
+    disk_mb_s: float | None
+
+
+class Carry(Body):
+    """What an answer says of this heartbeat, for the next one to bring along: it saves us reading it again."""
+
+    at: datetime
+    vetoes: list[str] = Field(max_length=20)
+    minute: Minute | None
+    orders: int
+    """The instance's count of orders, all of which it has been told of."""
+
+
 class Heartbeat(Body):
     at: datetime
     gpus: list[Gpu] = Field(max_length=64)
@@ -89,12 +112,14 @@ class Heartbeat(Body):
     disk_used_bytes: int | None = None
     workspace_bytes: int | None = None
     running_orders: list[str] = Field(default_factory=list, max_length=100)
+    carry: Carry | None = None
 
 
 class HeartbeatAnswer(View):
     settings: AgentSettings
     orders: list[Order]
     now: datetime
+    carry: Carry
 
 
 class UploadsRequest(Body):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -28,8 +28,7 @@ from shared.domain.user import User
 from shared.flows import agents, instances, keys, pools
 from shared.flows.advance import advance
 from shared.flows.auth import create_user
-from shared.flows.snapshot_orders import prefix_of
-from shared.flows.storage import objects_at
+from shared.flows.snapshot_orders import prefix_of, standing
 from shared.objects.memory import MemoryObjects
 from shared.providers.fake import FakeProvider
 from shared.settings import Settings
@@ -99,6 +98,8 @@ class World:
                 self.deps.settings, self.store, records, attempt, secret, works=works
             ),
         )
+        self.looks = self.deps
+        """What the test itself looks at: of a store that counts, the one below."""
         self._user: User | None = None
 
     @property
@@ -218,34 +219,54 @@ class FakeAgent:
         )
         return agents.register(body, self.me, self.world.deps)
 
-    def beat(self, idle_since: datetime | None = None, why: str = "active: GPU 0 at 80 %") -> wire.HeartbeatAnswer:
-        body = wire.Heartbeat(at=self.world.clock.now(), gpus=[], idle_since=idle_since, why=why)
+    def beat(
+        self, idle_since: datetime | None = None, why: str = "active: GPU 0 at 80 %", carry: wire.Carry | None = None
+    ) -> wire.HeartbeatAnswer:
+        body = wire.Heartbeat(at=self.world.clock.now(), gpus=[], idle_since=idle_since, why=why, carry=carry)
         return agents.heartbeat(body, self.me, self.world.deps)
 
     def orders(self, kind: str) -> list[Order]:
         pending = self.world.deps.records.all(
             Order, ORDERS_PENDING, {"attempt_id": self.attempt_id, "state": "pending"}
         )
-        return [order for order in pending if order.kind == kind]
+        given = standing(self.world.instance(self.instance_id), self.attempt_id)
+        told = [self._order(*one) for one in given]
+        return [order for order in [*pending, *told] if order.kind == kind]
+
+    @property
+    def instance_id(self) -> str:
+        return self.world.looks.records.load(Attempt, self.attempt_id).instance_id
+
+    def _order(self, id: str, kind: str, payload: dict[str, Any]) -> Order:
+        """As the machine has it: what a heartbeat told it, on record or not."""
+        now = self.world.clock.now()
+        return Order(id, self.instance_id, self.attempt_id, kind, payload, created_at=now, expires_at=now)
+
+    def read(self, order: Order | wire.Order) -> None:
+        """The addresses of what a restore reads: the manifest, then the packs."""
+        key = str(order.payload["manifest_key"])
+        for keys_ in ([key], [f"p/{'0' * 12}/0-{'0' * 16}"]):
+            agents.downloads(wire.DownloadsRequest(keys=keys_), self.me, self.world.deps)
 
     def take_snapshot(
-        self, damage: bool = False, order: Order | None = None, unreadable: Sequence[str] = ()
+        self, damage: bool = False, order: Order | wire.Order | None = None, unreadable: Sequence[str] = ()
     ) -> Snapshot:
         """Follow a snapshot order, by default the pending one: one pack, then the manifest, then the commit."""
         order = order or self.orders("snapshot")[0]
-        deps = self.world.deps
-        snapshot = deps.records.load(Snapshot, order.payload["snapshot_id"])
-        uploads = agents.uploads(wire.UploadsRequest(snapshot_id=snapshot.id, count=1, manifest=True), self.me, deps)
-        prefix, pack = prefix_of(snapshot.instance_id), uploads.uploads[0].key
-        objects = objects_at(deps, snapshot.instance_id)
+        deps, looks, id = self.world.deps, self.world.looks, str(order.payload["snapshot_id"])
+        uploads = agents.uploads(wire.UploadsRequest(snapshot_id=id, count=1, manifest=True), self.me, deps)
+        assert uploads.manifest is not None
+        instance_id, manifest_key = self.instance_id, uploads.manifest.key
+        prefix, pack = prefix_of(instance_id), uploads.uploads[0].key
+        objects = objects_at(looks, instance_id)
         objects.put(prefix + pack, b"x" * (9 if damage else 10))
-        head = {"format": 1, "snapshot_id": snapshot.id, "packs": [[pack, 10]], "sections": []}
-        manifest = seal_head(head, keys.data_key(deps, snapshot.instance_id), snapshot.manifest_key, bytes(16))
-        objects.put(prefix + snapshot.manifest_key, manifest)
+        head = {"format": 1, "snapshot_id": id, "packs": [[pack, 10]], "sections": []}
+        manifest = seal_head(head, keys.data_key(looks, instance_id), manifest_key, bytes(16))
+        objects.put(prefix + manifest_key, manifest)
         body = wire.SnapshotCommit(
-            snapshot_id=snapshot.id,
+            snapshot_id=id,
             order_id=order.id,
-            manifest_key=snapshot.manifest_key,
+            manifest_key=manifest_key,
             manifest_size=len(manifest),
             packs=[wire.PackRef(key=pack, size=10)],
             files=3,
@@ -255,7 +276,7 @@ class FakeAgent:
             unreadable=list(unreadable),
         )
         agents.commit_snapshot(body, self.me, deps)
-        return deps.records.load(Snapshot, snapshot.id)
+        return looks.records.load(Snapshot, id)
 
     def finish(self, kind: str, state: str = "done", **result: Any) -> None:
         for order in self.orders(kind):

@@ -34,7 +34,8 @@ def world() -> World:
 def saved(world: World) -> Instance:
     """A running instance without a standby that has a snapshot; its original machine beats on."""
     instance, agent = world.running(snapshot_every_s=60)
-    world.settle(instance.id, lambda i: bool(agent.orders("snapshot")))
+    world.clock.step(seconds=60)
+    agent.beat()
     agent.take_snapshot()
     return world.instance(instance.id)
 

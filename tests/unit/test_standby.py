@@ -17,6 +17,7 @@ from shared.flows import instances, standby, usage
 from shared.flows.advance.step import Step
 from shared.providers.base import Features, MachineStatus
 from shared.queries import instance_view
+from shared.store.base import Store
 from shared.store.records import Transaction
 from shared.store.shapes import EVENTS_OF_INSTANCE
 from shared.sweeps.budgets import budgets
@@ -25,9 +26,9 @@ from shared.wire.usage import BudgetBody
 from tests.support.world import FakeAgent, World, an_offer
 
 
-def cpu_world() -> World:
+def cpu_world(store: Store | None = None) -> World:
     """A world whose provider sells CPU machines too."""
-    world = World()
+    world = World(store=store)
     world.provider.features = Features(sells_cpu=True)
     cpu = an_offer(90, gpu_count=0, gpu_name="", vram_gb=0, usd_per_hour=Decimal("0.01"))
     world.provider.stock += [
@@ -341,7 +342,8 @@ def test_every_phase_of_a_failover_is_an_event_with_its_time_and_the_figures_are
 
 def test_a_failover_without_a_standby_is_measured_too(world: World) -> None:
     instance, agent = world.running(snapshot_every_s=60)
-    world.settle(instance.id, lambda i: bool(agent.orders("snapshot")))
+    world.clock.step(seconds=60)
+    agent.beat()
     agent.take_snapshot()
     standby.fail_over(FailoverBody(instance=instance.id), 0, world.user.id, world.deps)
     gpu_ready(world, instance.id).finish("restore", stage="restored")
@@ -414,7 +416,7 @@ def test_a_standby_that_has_handed_back_can_commit_nothing_more(world: World) ->
     gpu.finish("restore", stage="restored")
     world.settle(instance.id)
 
-    with pytest.raises(errors.Conflict, match="another machine serves"):
+    with pytest.raises(errors.NotFound, match="no snapshot"):
         follower.take_snapshot(order=slow)
     assert world.instance(instance.id).snapshot_id == last.id
 

@@ -57,7 +57,7 @@ def advance(deps: Deps, instance_id: str, actor: str = "system") -> None:
 
 
 def _once(deps: Deps, instance_id: str, held: Held, actor: str) -> Next:
-    instance = deps.records.load(Instance, instance_id)
+    instance = held.instance
     held.seen_pokes = instance.pokes
     step = Step(deps, instance, held.lease, deps.records.open_attempts(instance_id), actor)
     try:

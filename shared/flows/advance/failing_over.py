@@ -154,6 +154,7 @@ def _take(step: Step, incoming: Attempt) -> Next:
                 incoming_attempt_id=None,
                 order_id=order.id,
                 restoring=True,
+                saving_id=None,
                 # The standby took that very snapshot: it holds it.
                 standby_snapshot_id=fresh.snapshot_id if fresh.standby_attempt_id else None,
             )

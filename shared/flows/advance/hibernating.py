@@ -76,6 +76,7 @@ def _asleep(step: Step) -> Next:
         # While it is reserved its standby is kept; a budget that is used up pays for none.
         reserved_until=None if spent else step.now + timedelta(seconds=step.deps.settings.reservation_s),
         order_id=None,
+        saving_id=None,
         failure=None,
         hibernate_at=None,
         hibernate_not_before=None,

@@ -27,13 +27,10 @@ def step(step: Step) -> Next:
         if incoming is None or incoming.stage is not Stage.ADOPTED:
             return _search_again(step, None)
         return _hand_back(step, serving)
-    saved = running.periodic(step, serving)
-    if saved is AGAIN:
-        return AGAIN
     looked = _search(step)
     if looked is AGAIN:
         return AGAIN
-    return min(at for at in (saved, looked, running.look_at(step)) if isinstance(at, datetime))
+    return min(at for at in (looked, running.look_at(step)) if isinstance(at, datetime))
 
 
 def _search(step: Step) -> Next:

@@ -12,7 +12,6 @@ from shared.domain.attempt import Attempt, Outcome, Stage
 from shared.domain.instance import DEFAULT_IMAGE, Instance
 from shared.domain.machine_history import PRIOR_RATE
 from shared.domain.offer import MachineSpec, Need, Offer, misfit, nearest_misses, rank
-from shared.domain.order import Pulse
 from shared.domain.pricing import TotalPrice, total_price
 from shared.flows import keys
 from shared.flows.advance.step import AGAIN, Moved, Next, Step
@@ -331,9 +330,10 @@ def let_go(step: Step, attempt: Attempt | None, why: str) -> Next:
 
 def gone_silently(step: Step, attempt: Attempt) -> bool:
     """Whether a silent machine is proven gone; silence alone proves nothing."""
-    pulse = step.deps.records.find(Pulse, attempt.id)
-    heard = max(filter(None, (pulse.at if pulse else None, attempt.adopted_at)), default=step.instance.entered_at)
-    if step.now - heard < timedelta(seconds=step.deps.settings.silence_after_s) or attempt.machine_id is None:
+    if (
+        step.now - step.heard(attempt) < timedelta(seconds=step.deps.settings.silence_after_s)
+        or attempt.machine_id is None
+    ):
         return False
     try:
         step.provider(attempt.provider).get(attempt.machine_id)

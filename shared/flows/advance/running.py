@@ -9,10 +9,10 @@ from typing import Any
 from shared import errors
 from shared.domain.attempt import Attempt, Outcome
 from shared.domain.instance import Clocks, Failover, Instance, State, over_limit
-from shared.domain.order import Order, Pulse
+from shared.domain.order import Pulse
 from shared.domain.snapshot import Snapshot
 from shared.flows.advance.step import AGAIN, Next, Step
-from shared.flows.snapshot_orders import order_snapshot, restore_order
+from shared.flows.snapshot_orders import restore_order
 from shared.flows.usage import used_up
 from shared.providers.base import MachineStatus, RentedMachine
 from shared.store.records import Transaction
@@ -50,20 +50,9 @@ def step(step: Step) -> Next:
         due.append(_restore_again(step, attempt, instance.restore_again_at))
         if due[-1] is AGAIN:
             return AGAIN
-    due.append(periodic(step, attempt))
-    if due[-1] is AGAIN:
-        return AGAIN
     if instance.hibernate_at is not None:
         due.append(max(instance.hibernate_at, instance.keep_awake_until or instance.hibernate_at))
     return min(at for at in due if isinstance(at, datetime))
-
-
-def snapshot_every_s(instance: Instance) -> float:
-    """The shorter of what the user asked for and what its standby needs; 0 is never."""
-    wanted = [instance.snapshot_every_s]
-    if instance.standby is not None:
-        wanted.append(instance.standby.interval_s)
-    return min((s for s in wanted if s > 0), default=0.0)
 
 
 def _restore_again(step: Step, attempt: Attempt, at: datetime) -> Next:
@@ -84,29 +73,6 @@ def _restore_again(step: Step, attempt: Attempt, at: datetime) -> Next:
 
 def look_at(step: Step) -> datetime:
     return step.now + timedelta(seconds=step.deps.settings.silence_after_s)
-
-
-def periodic(step: Step, attempt: Attempt) -> Next:
-    """A snapshot every so often; the agent leaves it when nothing has changed."""
-    instance = step.instance
-    every_s = snapshot_every_s(instance)
-    if every_s == 0:
-        return None
-    order = step.deps.records.find(Order, instance.order_id) if instance.order_id else None
-    if order is not None and not order.ended:
-        return step.now + timedelta(seconds=max(30.0, every_s))
-    if instance.restoring:
-        return step.after(30)
-    at = (instance.snapshot_at or instance.entered_at) + timedelta(seconds=every_s)
-    if step.now < at:
-        return at
-
-    def place(tx: Transaction, fresh: Instance) -> None:
-        placed = order_snapshot(tx, fresh, attempt, final=False, quiet=fresh.snapshot_id is not None)
-        tx.save(replace(fresh, order_id=placed.id, snapshot_at=tx.now))
-
-    step.change(place)
-    return AGAIN
 
 
 def _may_sleep(instance: Instance, now: datetime) -> bool:
@@ -152,12 +118,11 @@ def _address(step: Step, attempt: Attempt) -> Next:
 def _checkup(step: Step, attempt: Attempt) -> Next:
     """Silence is suspicion, not death: the provider is asked, and only a machine that is gone is lost."""
     silence = timedelta(seconds=step.deps.settings.silence_after_s)
-    pulse = step.deps.records.find(Pulse, attempt.id)
-    heard = max(filter(None, (pulse.at if pulse else None, attempt.adopted_at)), default=step.instance.entered_at)
+    heard = step.heard(attempt)
     if step.now - heard < silence:
         if attempt.paused:
             step.change_attempt(attempt.id, lambda fresh, _: fresh.seen(True, heard))
-        return heard + max(silence, timedelta(seconds=5 * step.deps.settings.heartbeat_s))
+        return step.ask_after(heard)
     if attempt.machine_id is None:
         return step.after(2)
     try:
@@ -206,6 +171,7 @@ def without_machine(instance: Instance, now: datetime) -> dict[str, Any]:
         "hibernate_not_before": None,
         "restoring": False,
         "restore_again_at": None,
+        "saving_id": None,
         "clocks": Clocks(asked_at=now),
         "failovers": (*(at for at in instance.failovers if now - at < timedelta(days=1)), now),
     }
@@ -303,6 +269,7 @@ def lost(step: Step, attempt: Attempt | None, why: str, *, asked: bool = False) 
         hibernate_at=None,
         restoring=False,
         restore_again_at=None,
+        saving_id=None,
         give_up_why=None,
     )
     return AGAIN

@@ -13,19 +13,17 @@ from shared import errors
 from shared.domain.attempt import STANDBY, STANDBY_ROUND, Attempt, Outcome, Stage
 from shared.domain.instance import Instance, Standby, State
 from shared.domain.offer import Need, Offer
-from shared.domain.order import Order, Pulse
 from shared.domain.snapshot import Snapshot
 from shared.flows import keys
 from shared.flows.advance.racing import ask
 from shared.flows.advance.step import AGAIN, Next, Step
-from shared.flows.snapshot_orders import restore_order
+from shared.flows.snapshot_orders import following
 from shared.providers.base import MachineStatus, Provider
 from shared.store.records import Transaction
 
 KEPT_IN = frozenset({State.RUNNING, State.HIBERNATING, State.WAKING, State.FAILING_OVER, State.ON_STANDBY})
 AGAIN_AFTER_S = 60.0
 """Between two tries to make one."""
-FOLLOW_RETRY_S = 10.0
 
 
 def standby_offers(provider: Provider, disk_gib: float, spot: bool) -> list[Offer]:
@@ -54,11 +52,14 @@ def keep(step: Step) -> Next:
         # On standby the loss is that state's to handle: the standby is the instance's machine there.
         return _forget(step) if instance.attempt_id != instance.standby_attempt_id else None
     if holder is not None:
-        if _gone(step, holder):
+        heard = step.heard(holder)
+        if _gone(step, holder, heard):
             step.say("standby_lost", "the standby is gone; another is made", attempt_id=holder.id)
             step.end_attempt(holder, Outcome.LOST, "the standby is gone")
             return AGAIN
-        return _earliest(_reserved(instance), _follow(step, holder), _look_again(step))
+        # A follower's signs of life are on record half as often: its look falls together with its instance's.
+        look_at = step.ask_after(heard) + timedelta(seconds=2 * step.deps.settings.heartbeat_s)
+        return _earliest(_reserved(instance), _follow(step, holder), look_at)
     for attempt in mine:
         if attempt.stage is Stage.OPEN and attempt.asked_at is None:
             return (
@@ -86,10 +87,6 @@ def _reserved(instance: Instance) -> datetime | None:
     return instance.reserved_until if instance.state is State.HIBERNATED else None
 
 
-def _look_again(step: Step) -> datetime:
-    return step.now + timedelta(seconds=step.deps.settings.silence_after_s)
-
-
 def _earliest(*times: Next) -> Next:
     if AGAIN in times:
         return AGAIN
@@ -111,10 +108,8 @@ def _forget(step: Step) -> Next:
     return AGAIN
 
 
-def _gone(step: Step, holder: Attempt) -> bool:
+def _gone(step: Step, holder: Attempt, heard: datetime) -> bool:
     """A silent standby is asked after at the provider, as any machine is."""
-    pulse = step.deps.records.find(Pulse, holder.id)
-    heard = max(filter(None, (pulse.at if pulse else None, holder.adopted_at)), default=step.instance.entered_at)
     if step.now - heard < timedelta(seconds=step.deps.settings.silence_after_s) or holder.machine_id is None:
         return False
     try:
@@ -170,34 +165,18 @@ def _make(step: Step, wanted: Standby) -> Next:
 
 
 def _follow(step: Step, holder: Attempt) -> Next:
-    """The newest verified snapshot is ordered from the standby until it holds it."""
+    """The newest verified snapshot is ordered from the standby; commits do that too, without waiting for this."""
     instance = step.instance
-    if instance.attempt_id == holder.id or instance.snapshot_id in (None, instance.standby_snapshot_id):
+    if following(instance) is instance:
         return None
+    if instance.standby_retry_at is not None and instance.standby_retry_at > step.now:
+        return instance.standby_retry_at
     held = step.deps.records.find(Snapshot, instance.standby_snapshot_id) if instance.standby_snapshot_id else None
     newest = step.deps.records.find(Snapshot, instance.snapshot_id) if instance.snapshot_id else None
     if held and newest and held.state == "damaged" and newest.created_at < held.created_at:
         # Damaged in storage, whole here: an older one would take files away.
         return None
-    order = step.deps.records.find(Order, instance.standby_order_id) if instance.standby_order_id else None
-    if order is not None and order.attempt_id == holder.id:
-        if not order.ended:
-            return None
-        if (
-            order.state == "failed"
-            and order.finished_at
-            and step.now < order.finished_at + timedelta(seconds=FOLLOW_RETRY_S)
-        ):
-            return order.finished_at + timedelta(seconds=FOLLOW_RETRY_S)
-
-    def place(tx: Transaction, fresh: Instance) -> None:
-        if fresh.snapshot_id is None:
-            return
-        snapshot = tx.load(Snapshot, fresh.snapshot_id)
-        placed = restore_order(tx, fresh, snapshot, holder.id, follow=True)
-        tx.save(replace(fresh, standby_order_id=placed.id))
-
-    step.change(place)
+    step.change(lambda tx, fresh: tx.save(following(fresh)))
     return AGAIN
 
 

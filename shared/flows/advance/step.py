@@ -13,6 +13,7 @@ from shared.deps import Deps
 from shared.domain.attempt import Attempt, Outcome
 from shared.domain.instance import Instance, State
 from shared.domain.lease import Lease
+from shared.domain.order import Pulse
 from shared.flows.history import note
 from shared.providers.base import Provider
 from shared.store.records import Transaction
@@ -52,6 +53,16 @@ class Step:
     def after(self, seconds: float) -> datetime:
         """A moment from now, in scaled time."""
         return self.now + timedelta(seconds=seconds * self.deps.settings.time_scale)
+
+    def heard(self, attempt: Attempt) -> datetime:
+        """A machine's last sign of life."""
+        pulse = self.deps.records.find(Pulse, attempt.id)
+        return max(filter(None, (pulse.at if pulse else None, attempt.adopted_at)), default=self.instance.entered_at)
+
+    def ask_after(self, heard: datetime) -> datetime:
+        """When to look again whether a machine that was heard then has gone silent."""
+        settings = self.deps.settings
+        return heard + timedelta(seconds=max(settings.silence_after_s, 5 * settings.heartbeat_s))
 
     def provider(self, name: str) -> Provider:
         provider = self.deps.providers().get(name)
