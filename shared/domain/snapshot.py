@@ -21,8 +21,6 @@ class Snapshot:
     user_id: str
     order_id: str | None
     """None: its machine takes it beside its work, told so by heartbeats."""
-    attempt_id: str
-    """The machine it was ordered from."""
     state: str
     created_at: datetime
     epoch: str
@@ -48,6 +46,8 @@ class Snapshot:
     """How many frames of a check of everything were read so far; None: no such check is under way."""
     damaged_packs: tuple[str, ...] = ()
     """The objects that nothing may be built upon."""
+    attempt_id: str = ""
+    """The machine it was ordered from."""
 
     @property
     def missed(self) -> list[str]:

@@ -123,7 +123,6 @@ def _taken_up(instance: Instance, before: Snapshot | None, head: Head, name: str
             instance_id=instance.id,
             user_id=instance.user_id,
             order_id=None,
-            attempt_id="",
             state="pending",
             created_at=_begun(fields) or now,
             epoch=epochs[-1] if epochs else "0" * 12,
