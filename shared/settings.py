@@ -78,6 +78,8 @@ class Settings(BaseModel):
     """A large model's weights take their time; a server that never answers is given up after it."""
     reservation_s: float = 1800
     orphan_grace_s: float = 60
+    failovers_at_once: int = 20
+    """More automatic failovers within ten minutes, of the whole deployment, stop them until an administrator has looked."""
     motion_interval_s: float = 3
     sweep_budget_s: float = 50
     time_scale: float = 1.0

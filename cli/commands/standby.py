@@ -77,6 +77,19 @@ def standby_rm(instance: str) -> None:
     out(done) if as_json() else click.echo("the standby is let go")
 
 
+@standby.command("breaker")
+@click.option("--close", is_flag=True, help="Let automatic failovers go on; for administrators.")
+def standby_breaker(close: bool) -> None:
+    """Whether so many instances failed over at once that the others are stopped until somebody looks."""
+    api = client()
+    if close:
+        api.call("DELETE", "/standby/failover/breaker")
+    seen = api.get("/standby/failover/breaker")
+    within = span(seen["within_s"])
+    state = f"open since {seen['opened_at']}: no failover begins by itself" if seen["open"] else "closed"
+    out(seen) if as_json() else click.echo(f"{state}; {seen['recent']} of {seen['limit']} failovers within {within}")
+
+
 @click.command()
 @click.argument("instance")
 @click.option("--yes", is_flag=True, help="Do not ask.")

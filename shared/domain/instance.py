@@ -66,6 +66,14 @@ SEARCHING = frozenset({State.PROVISIONING, State.WAKING, State.FAILING_OVER})
 FAILOVERS_A_DAY, FAILOVERS_APART = 5, timedelta(minutes=5)
 """Beyond these a person is asked."""
 
+SILENT, TAKEN_FOR_LOST = "the machine has been silent", "the machine is taken for lost"
+"""Begin an instance's `failure` that ends as soon as its machine is heard."""
+
+WARNED_BEFORE = timedelta(seconds=135)
+"""Of sleep. The sweep of the next minute tells it, and a quarter of one may pass until it is noticed: a minute is left."""
+ANOTHER_REST = timedelta(minutes=1)
+"""Sleep that is put off by so much is warned of again."""
+
 ADOPTED_DEADLINE = timedelta(hours=2)
 """Once a machine is adopted, its restore or set-up may take longer than finding one."""
 
@@ -290,10 +298,12 @@ class Instance:
     clocks: Clocks = field(default_factory=Clocks)
     idleness: Idleness = field(default_factory=Idleness)
     hibernate_at: datetime | None = None
+    warned_for: datetime | None = None
+    """The `hibernate_at` that its user was warned of."""
     keep_awake_until: datetime | None = None
     hibernate_reason: str | None = None
     hibernate_not_before: datetime | None = None
-    """Set when a hibernation failed, so that the next try waits."""
+    """Set when a hibernation failed, so that the next try waits; on standby, when a GPU did not get the files."""
     busy_until: datetime | None = None
     """Until then the agent asks for orders often."""
     failure: str | None = None
@@ -302,6 +312,8 @@ class Instance:
     """Usable, but not every file is back yet."""
     restore_again_at: datetime | None = None
     """When the rest is ordered once more, after it failed."""
+    half_restored_id: str | None = None
+    """The snapshot whose restore failed on the way: its machine's files are no state that anybody wanted."""
     pool_id: str | None = None
     """Set while it is a seat of a pool that nobody has claimed."""
     snapshot_every_s: float = 0.0
@@ -329,6 +341,8 @@ class Instance:
     """Set when a person gave its machine up; the next step fails over whatever the machine says."""
     incoming_attempt_id: str | None = None
     """While on standby: the GPU machine that is ready to take the files back."""
+    hand_backs_failed: int = 0
+    """GPUs in a row that did not get the standby's files."""
     failover: Failover | None = None
     failovers: tuple[datetime, ...] = ()
     """When it failed over lately; limits the next."""
@@ -358,11 +372,20 @@ class Instance:
             standby_retry_at=None,
         )
 
+    def warn_at(self) -> datetime | None:
+        """When its user is warned that it is about to sleep; None: it is not, or the warning is out."""
+        if self.hibernate_at is None:
+            return None
+        told = self.warned_for is not None and self.hibernate_at - self.warned_for < ANOTHER_REST
+        return None if told else self.hibernate_at - WARNED_BEFORE
+
     def save_at(self) -> datetime | None:
         """When its machine is saved beside its work next, by its user's wish or for its standby; None: never, or not now."""
         wanted = (self.snapshot_every_s, self.standby.interval_s if self.standby else 0.0)
         every_s = min((s for s in wanted if s > 0), default=0.0)
-        if every_s == 0 or self.state not in (State.RUNNING, State.ON_STANDBY) or self.restoring or self.saving_id:
+        if every_s == 0 or self.state not in (State.RUNNING, State.ON_STANDBY):
+            return None
+        if self.restoring or self.saving_id or self.half_restored_id:
             return None
         return (self.snapshot_at or self.entered_at) + timedelta(seconds=every_s)
 

@@ -7,10 +7,11 @@ from datetime import datetime
 
 TOLD = frozenset(
     {
-        "running", "idle", "hibernated", "hibernate_failed", "suspect", "heard", "failing_over", "promoted", "gpu_found",
-        "handing_back", "handing_back_failed", "machine_lost", "wake_failed", "receipt_late", "budget_warning",
-        "budget_reached", "destroyed", "failed", "price_alert", "woken", "handed_back", "orphan", "standby_lost", "drill_done",
-        "drill_failed",
+        "budget_reached", "budget_warning", "destroyed", "drill_done", "drill_failed", "failed", "failing_over",
+        "failover_held", "gpu_found", "handed_back", "handing_back", "handing_back_failed", "heard",
+        "hibernate_failed", "hibernated", "idle_warning", "machine_lost", "orphan", "price_alert", "promoted",
+        "receipt_late", "restore_failed", "restored", "running", "searching", "snapshot_damaged", "standby_lost",
+        "suspect", "wake_failed", "woken",
     }
 )  # fmt: skip
 """The kinds of events that are worth telling; the log has all."""

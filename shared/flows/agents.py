@@ -16,7 +16,7 @@ from typing import Any
 from shared import errors
 from shared.deps import Deps
 from shared.domain.attempt import Attempt, Outcome, Stage
-from shared.domain.instance import SEARCHING, Instance, Machine, State
+from shared.domain.instance import SEARCHING, SILENT, TAKEN_FOR_LOST, Instance, Machine, State
 from shared.domain.manifest import read_head
 from shared.domain.metrics import Minute
 from shared.domain.order import Order, Pulse
@@ -250,6 +250,7 @@ def _run(tx: Transaction, instance: Instance) -> Instance:
         pokes=instance.pokes + 1,
         next_action_at=tx.now,
         reserved_until=None,
+        hand_backs_failed=0,
         clocks=replace(instance.clocks, usable_at=tx.now, restored_at=instance.clocks.restored_at or done_at),
         failover=failover,
         failure=None if instance.state is State.FAILING_OVER else instance.failure,
@@ -319,7 +320,7 @@ def heartbeat(body: wire.Heartbeat, agent: Attempt, deps: Deps) -> wire.Heartbea
         idle_since = None
     elif _idleness_moved(instance, idle_since, body.why):
         instance = deps.records.transact(lambda tx: _note_idleness(tx, agent.instance_id, idle_since, body.why))
-    elif instance.failure and instance.failure.startswith("the machine has been silent"):
+    elif instance.failure and instance.failure.startswith((SILENT, TAKEN_FOR_LOST)):
         instance = deps.records.transact(lambda tx: _heard_again(tx, agent.instance_id))
     if _to_save(instance, agent, now):
         instance = deps.records.transact(lambda tx: _save_now(tx, agent))
@@ -416,8 +417,9 @@ def with_timer(instance: Instance) -> Instance:
             instance.hibernate_not_before,
         ]
         at = max(t for t in times if t is not None)
-    due = [t for t in (instance.next_action_at, at) if t is not None]
-    return replace(instance, hibernate_at=at, next_action_at=min(due) if due else None)
+    timed = replace(instance, hibernate_at=at, warned_for=instance.warned_for if at else None)
+    due = [t for t in (instance.next_action_at, at, timed.warn_at()) if t is not None]
+    return replace(timed, next_action_at=min(due) if due else None)
 
 
 def _heard_again(tx: Transaction, instance_id: str) -> Instance:
@@ -523,6 +525,8 @@ def commit_snapshot(body: wire.SnapshotCommit, agent: Attempt, deps: Deps) -> wi
             # A standby that has handed back lives on; a snapshot it was still at must not follow the GPU's.
             raise errors.Conflict(f"another machine serves instance {instance.id} now")
         state = "failed" if problem else "verified"
+        half = None if problem else instance.half_restored_id
+        aside = half and f"its files are those of a restore of {half} that failed half-way; a wake brings {half} back"
         tx.save(
             replace(
                 fresh,
@@ -538,7 +542,8 @@ def commit_snapshot(body: wire.SnapshotCommit, agent: Attempt, deps: Deps) -> wi
                 verified_at=None if problem else tx.now,
                 # A drill's copy is gone before the day is over.
                 check_at=None if problem or instance.drill_of else tx.now + FIRST_CHECK,
-                problem=problem,
+                problem=problem or aside,
+                pinned=fresh.pinned or aside is not None,
             )
         )
         if fresh.order_id is not None:
@@ -546,7 +551,8 @@ def commit_snapshot(body: wire.SnapshotCommit, agent: Attempt, deps: Deps) -> wi
             tx.save(replace(order, state="failed" if problem else "done", error=problem, finished_at=tx.now))
         changed = replace(
             instance,
-            snapshot_id=instance.snapshot_id if problem else fresh.id,
+            # Half-restored files are kept, but nothing takes them for what the user has.
+            snapshot_id=instance.snapshot_id if problem or half else fresh.id,
             prune_at=instance.prune_at or tx.now + retention.AFTER,
             saving_id=None if beside else instance.saving_id,
         )
@@ -557,6 +563,7 @@ def commit_snapshot(body: wire.SnapshotCommit, agent: Attempt, deps: Deps) -> wi
             # One of thousands a day: its record says it all.
             return
         words = problem or f"{body.files} files, {body.bytes} bytes, {body.stored_bytes} newly stored"
+        words += f"; kept aside: {aside}" if aside else ""
         if body.note:
             words += f"; the snapshot before could not be built upon: {body.note}"
         tx.event(
@@ -702,10 +709,13 @@ def _after_follow(tx: Transaction, instance: Instance, body: wire.OrderResult) -
 
 
 def _after_restore(tx: Transaction, instance: Instance, before: Order, order: Order) -> Instance:
+    snapshot_id = str(order.payload["snapshot_id"])
     if order.state == "failed":
-        tx.event(instance, "restore_failed", f"restore failed: {with_way_out(order.error or 'no word why')}", "agent")
+        why = with_way_out(order.error or "no word why")
+        tx.event(instance, "restore_failed", f"restore failed: {why}", "agent")
         if instance.state is State.RUNNING and order.payload.get("exact"):
-            instance = replace(instance, failure=f"the restore failed half-way, restore again: {order.error}")
+            words = f"the restore of snapshot {snapshot_id} failed half-way, restore again: {order.error}"
+            instance = replace(instance, failure=words, restoring=False, half_restored_id=snapshot_id)
         elif instance.state is State.RUNNING and instance.restoring:
             # The longer it has been failing, the longer it waits.
             tried_for = tx.now - (instance.clocks.usable_at or tx.now)
@@ -720,6 +730,7 @@ def _after_restore(tx: Transaction, instance: Instance, before: Order, order: Or
             instance,
             restoring=False,
             restore_again_at=None,
+            half_restored_id=None,
             failure=None if cured else instance.failure,
             clocks=replace(instance.clocks, restored_at=tx.now),
         )

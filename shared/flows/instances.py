@@ -191,6 +191,7 @@ def wake(instance_id: str, wait_s: float, user_id: str, deps: Deps) -> Instance:
                 order_id=None,
                 attempt_id=None,
                 restoring=False,
+                half_restored_id=None,
                 keep_awake_until=None,
             )
         )

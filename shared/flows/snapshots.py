@@ -242,7 +242,11 @@ def mark(snapshot: Snapshot, found: Found, deps: Deps) -> list[str]:
         words = f"the newest snapshot is damaged; {rest}"
         changed = replace(instance, snapshot_id=left.id if left else None, failure=words, pokes=instance.pokes + 1)
         tx.save(changed)
-        if changed.state is State.RUNNING and changed.attempt_id is not None and not changed.restoring:
+        if (
+            changed.state is State.RUNNING
+            and changed.attempt_id is not None
+            and not (changed.restoring or changed.half_restored_id)
+        ):
             order_snapshot(tx, changed, tx.load(Attempt, changed.attempt_id), final=False)
         return marked
 

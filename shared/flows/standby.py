@@ -150,7 +150,7 @@ def fail_over(body: wire.FailoverBody, wait_s: float, user_id: str, deps: Deps) 
         if fresh.state is State.FAILING_OVER:
             return
         fresh.require(Action.FAIL_OVER)
-        if fresh.snapshot_id is None:
+        if fresh.snapshot_id is None and fresh.standby_snapshot_id is None:
             raise errors.Conflict(
                 f"instance {fresh.id} has no snapshot yet: its machine holds the only copy; take one first"
             )

@@ -19,6 +19,7 @@ from shared.clock import Clock
 from shared.domain.alert import PriceAlert
 from shared.domain.attempt import Attempt
 from shared.domain.bids import BidMemory
+from shared.domain.breaker import Breaker
 from shared.domain.budget import Budget
 from shared.domain.event import Event
 from shared.domain.instance import Instance
@@ -58,6 +59,7 @@ R = TypeVar(
     MetricHour,
     KeptDay,
     StorageProfile,
+    Breaker,
 )
 
 COLLECTION: dict[type, str] = {
@@ -79,6 +81,7 @@ COLLECTION: dict[type, str] = {
     MetricHour: "metrics",
     KeptDay: "kept",
     StorageProfile: "storage",
+    Breaker: "breakers",
 }
 EVENTS_KEPT = timedelta(days=90)
 TRIES = 12
@@ -133,7 +136,8 @@ class Transaction:
         | PriceAlert
         | MetricHour
         | KeptDay
-        | StorageProfile,
+        | StorageProfile
+        | Breaker,
     ) -> None:
         """Write a record that was loaded here, or create one that was not."""
         collection = COLLECTION[type(record)]

@@ -52,6 +52,18 @@ class StandbyList(View):
     standbys: list[StandbyView]
 
 
+class BreakerView(View):
+    """The circuit breaker of automatic failovers, of the whole deployment."""
+
+    open: bool
+    """None begins by itself; what is asked for does."""
+    opened_at: datetime | None
+    recent: int
+    limit: int
+    """More than so many within `within_s` seconds open it."""
+    within_s: float
+
+
 class FailoverBody(Body):
     instance: str = Field(min_length=1, max_length=60)
     why: str = Field(default="asked for", max_length=200)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -29,6 +29,7 @@ from shared.flows import agents, instances, keys, pools
 from shared.flows.advance import advance
 from shared.flows.auth import create_user
 from shared.flows.snapshot_orders import prefix_of, standing
+from shared.flows.storage import objects_at
 from shared.objects.memory import MemoryObjects
 from shared.providers.fake import FakeProvider
 from shared.settings import Settings

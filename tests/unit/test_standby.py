@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -13,7 +14,7 @@ from shared.domain.event import Event
 from shared.domain.instance import Instance, State
 from shared.domain.order import Pulse
 from shared.domain.snapshot import Snapshot
-from shared.flows import instances, standby, usage
+from shared.flows import breaker, instances, snapshots, standby, usage
 from shared.flows.advance.step import Step
 from shared.providers.base import Features, MachineStatus
 from shared.queries import instance_view
@@ -509,3 +510,218 @@ def test_a_user_may_put_what_runs_on_its_standby_to_sleep(world: World) -> None:
     while follower.orders("snapshot"):
         follower.take_snapshot()
     assert world.settle(instance.id).state is State.HIBERNATED
+
+
+def worked_and_lost(world: World, times: int, apart_s: float) -> Instance:
+    """An instance with a snapshot whose machine is lost again and again, so long after it came back."""
+    instance, agent = world.running(snapshot_every_s=60)
+    world.clock.step(seconds=60)
+    agent.beat()
+    agent.take_snapshot()
+    for number in range(times):
+        lose(world, agent)
+        lost = world.settle(instance.id, lambda i: i.state is not State.RUNNING)
+        if lost.state is not State.FAILING_OVER:
+            break
+        agent = gpu_ready(world, instance.id)
+        agent.finish("restore", stage="restored")
+        world.settle(instance.id)
+        if number + 1 < times:
+            # Since the last failover began, so that the next begins exactly so long after it.
+            since = (world.clock.now() - world.instance(instance.id).failovers[-1]).total_seconds()
+            silence = world.deps.settings.silence_after_s + 1
+            world.clock.step(seconds=max(0.0, apart_s - since - silence))
+            agent.beat()
+    return world.instance(instance.id)
+
+
+def test_two_failovers_are_five_minutes_apart_and_the_second_too_early_asks_a_person(world: World) -> None:
+    early = worked_and_lost(world, 2, apart_s=200)
+    assert early.state is State.HIBERNATED and len(early.failovers) == 1
+    assert "less than 5 minutes ago" in str(early.failure) and "wake it" in str(early.failure)
+    assert kinds(world, early.id).count("machine_lost") == 1
+
+    late = worked_and_lost(world, 2, apart_s=301)
+    assert late.state is State.RUNNING and len(late.failovers) == 2
+
+
+def test_the_sixth_failover_of_a_day_asks_a_person_and_a_wake_is_the_way_out(world: World) -> None:
+    some = worked_and_lost(world, 6, apart_s=400)
+    assert some.state is State.HIBERNATED and len(some.failovers) == 5
+    assert "5 within a day are the most" in str(some.failure)
+    assert world.provider.made == {}
+
+    instances.wake(some.id, 0, world.user.id, world.deps)
+    gpu_ready(world, some.id).finish("restore", stage="restored")
+    assert world.settle(some.id).state is State.RUNNING
+
+
+def test_many_failovers_at_once_open_the_breaker_and_an_administrator_closes_it(world: World) -> None:
+    world.deps = replace(world.deps, settings=world.deps.settings.model_copy(update={"failovers_at_once": 1}))
+    fleet = [with_standby(world) for _ in range(3)]
+    for _, agent, _ in fleet:
+        world.provider.made.pop(str(agent.me.machine_id))
+    world.clock.step(seconds=world.deps.settings.silence_after_s + 1)
+    for instance, _, follower in fleet:
+        follower.beat()
+        for _ in range(4):
+            world.advance(instance.id)
+    states = [world.instance(i.id).state for i, _, _ in fleet]
+    assert states == [State.ON_STANDBY, State.RUNNING, State.RUNNING]
+    held = world.instance(fleet[1][0].id)
+    assert "taken for lost" in str(held.failure) and kinds(world, held.id).count("failover_held") == 1
+    assert held.attempt_id == fleet[1][1].attempt_id and fleet[1][1].me.wants_machine, "nothing was fenced"
+    assert breaker.show(world.deps).open and breaker.show(world.deps).recent == 1
+
+    asked = fleet[2][0]
+    standby.fail_over(FailoverBody(instance=asked.id), 0, world.user.id, world.deps)
+    world.settle(asked.id, lambda i: i.state is State.ON_STANDBY)
+
+    world.clock.step(hours=3)
+    for _, _, follower in fleet:
+        follower.beat()
+    world.advance(held.id)
+    assert world.instance(held.id).state is State.RUNNING, "time alone does not close it"
+    assert kinds(world, held.id).count("failover_held") == 1
+    breaker.close(world.deps)
+    assert not breaker.show(world.deps).open
+    world.settle(held.id, lambda i: i.state is State.ON_STANDBY)
+
+
+def test_a_machine_that_was_there_all_the_time_goes_on_while_the_breaker_is_open(world: World) -> None:
+    world.deps = replace(world.deps, settings=world.deps.settings.model_copy(update={"failovers_at_once": 0}))
+    instance, agent, follower = with_standby(world)
+    made = world.provider.made.pop(str(agent.me.machine_id))
+    world.clock.step(seconds=world.deps.settings.silence_after_s + 1)
+    follower.beat()
+    world.advance(instance.id)
+    assert "taken for lost" in str(world.instance(instance.id).failure)
+
+    world.provider.made[made.machine.machine_id] = made
+    agent.beat()
+    world.advance(instance.id)
+    back = world.instance(instance.id)
+    assert (back.state, back.failure, back.attempt_id) == (State.RUNNING, None, agent.attempt_id)
+
+
+def test_a_silent_standby_that_its_provider_still_has_is_not_asked_after_all_the_time(world: World) -> None:
+    instance, agent, _ = with_standby(world)
+    for made in list(world.provider.made):
+        world.provider.set_status(made, MachineStatus.RUNNING)
+    for _ in range(20):
+        world.clock.step(seconds=10)
+        agent.beat()
+        world.advance(instance.id)
+        due = world.instance(instance.id).next_action_at
+        assert due is not None and due > world.clock.now() + timedelta(seconds=10)
+
+
+def damage(world: World, snapshot_id: str | None) -> None:
+    snapshot = world.deps.records.load(Snapshot, str(snapshot_id))
+    found = snapshots.Found()
+    found.bad("a frame does not open", "p/none")
+    snapshots.mark(snapshot, found, world.deps)
+
+
+@pytest.mark.parametrize("older", [True, False])
+def test_a_standby_that_holds_what_storage_has_damaged_serves_it_and_takes_nothing_older(
+    world: World, older: bool
+) -> None:
+    instance, agent, follower = with_standby(world)
+    if older:
+        world.clock.step(seconds=31)
+        agent.beat()
+        agent.take_snapshot()
+        follow(world, instance.id, follower)
+    held = world.instance(instance.id).standby_snapshot_id
+    damage(world, held)
+    fell_back = world.instance(instance.id)
+    assert fell_back.snapshot_id == (instance.snapshot_id if older else None)
+    for _ in range(3):
+        world.advance(instance.id)
+        assert follower.beat().orders == [], "an older one would take files away"
+
+    lose(world, agent)
+    follower.beat()
+    served = world.settle(instance.id, lambda i: i.state is State.ON_STANDBY)
+    assert served.attempt_id == follower.attempt_id and served.standby_snapshot_id == held
+    assert served.failover is not None
+    assert served.failover.snapshot_at == world.deps.records.load(Snapshot, str(held)).created_at
+
+    gpu = gpu_ready(world, instance.id)
+    last = save_all(world, instance.id, follower)
+    world.settle(instance.id, lambda i: bool(gpu.orders("restore")))
+    assert gpu.orders("restore")[0].payload["snapshot_id"] == last not in (held, instance.snapshot_id)
+
+
+def test_a_last_snapshot_that_is_found_damaged_at_once_is_taken_again(world: World) -> None:
+    instance, _, follower = on_standby(world)
+    gpu = gpu_ready(world, instance.id)
+    last = save_all(world, instance.id, follower)
+    damage(world, last)
+    back = world.settle(instance.id, lambda i: i.state is State.ON_STANDBY)
+    assert back.attempt_id == follower.attempt_id and gpu.orders("restore") == []
+
+    again = gpu_ready(world, instance.id)
+    newer = save_all(world, instance.id, follower)
+    world.settle(instance.id, lambda i: bool(again.orders("restore")))
+    assert again.orders("restore")[0].payload["snapshot_id"] == newer != last
+
+
+def test_gpus_that_do_not_get_the_files_are_tried_ever_more_seldom(world: World) -> None:
+    instance, _, follower = on_standby(world)
+    waits = []
+    for _ in range(4):
+        gpu = gpu_ready(world, instance.id)
+        save_all(world, instance.id, follower)
+        world.settle(instance.id, lambda i, gpu=gpu: bool(gpu.orders("restore")))  # type: ignore[misc]
+        gpu.finish("restore", state="failed", error="disk full")
+        follower.beat()
+        back = world.settle(instance.id, lambda i: i.state is State.ON_STANDBY)
+        until = back.hibernate_not_before
+        waits.append(round((until - world.clock.now()).total_seconds()) if until else 0)
+    assert waits == [0, 60, 120, 240]
+
+
+def test_a_half_restored_tree_is_kept_aside_and_never_becomes_what_a_wake_brings_back(world: World) -> None:
+    instance, agent = world.running(snapshot_every_s=60)
+    world.clock.step(seconds=60)
+    agent.beat()
+    wanted = agent.take_snapshot()
+    snapshots.restore(instance.id, wanted.id, world.user.id, world.deps)
+    with pytest.raises(errors.Conflict, match="still restoring"):
+        instances.hibernate(instance.id, 0, world.user.id, world.deps)
+    agent.finish("restore", state="failed", error="storage answered 500")
+    broken = world.instance(instance.id)
+    assert "failed half-way" in str(broken.failure) and not broken.restoring
+
+    world.clock.step(minutes=10)
+    assert agent.beat().orders == [], "no snapshot beside the work of files that nobody wanted"
+    idle = world.clock.now() - timedelta(minutes=4)
+    agent.beat(idle_since=idle, why="idle since then")
+    world.settle(instance.id, lambda i: bool(agent.orders("snapshot")))
+    aside = agent.take_snapshot()
+    asleep = world.settle(instance.id)
+
+    assert (asleep.state, asleep.snapshot_id) == (State.HIBERNATED, wanted.id)
+    assert f"a wake brings {wanted.id} back" in str(asleep.failure)
+    assert aside.state == "verified" and aside.pinned and "half-way" in str(aside.problem)
+    instances.wake(instance.id, 0, world.user.id, world.deps)
+    gpu = gpu_ready(world, instance.id)
+    assert gpu.orders("restore")[0].payload["snapshot_id"] == wanted.id
+    gpu.finish("restore", stage="restored")
+    assert world.settle(instance.id).half_restored_id is None
+
+
+def test_a_restore_that_is_done_the_second_time_makes_the_files_whole_again(world: World) -> None:
+    instance, agent = world.running(snapshot_every_s=60)
+    world.clock.step(seconds=60)
+    agent.beat()
+    wanted = agent.take_snapshot()
+    for state in ("failed", "done"):
+        snapshots.restore(instance.id, wanted.id, world.user.id, world.deps)
+        agent.finish("restore", state=state, stage="restored" if state == "done" else None)
+    world.clock.step(seconds=61)
+    agent.beat()
+    newer = agent.take_snapshot()
+    assert world.instance(instance.id).snapshot_id == newer.id and newer.problem is None

@@ -153,3 +153,62 @@ def test_another_users_webhook_cannot_be_deleted(world: World) -> None:
 def test_the_kinds_that_are_told_are_kinds_that_exist() -> None:
     code = "".join(p.read_text() for p in Path("shared").rglob("*.py") if p.name != "webhook.py")
     assert {kind for kind in TOLD if f'"{kind}"' not in code} - set(State) == set()
+
+
+@pytest.mark.parametrize("offset_s", [0, 15, 30, 45, 59])
+def test_an_instance_that_is_about_to_sleep_warns_once_and_a_minute_before(
+    world: World, receiver: Receiver, offset_s: int
+) -> None:
+    """Whenever the minute's sweeps come: the agent beats each ten seconds, sweeps drive what is due and tell."""
+    instance, agent = world.running()
+    hook(world)
+    idle = world.clock.now()
+    told_at: list[Any] = []
+    slept_at = None
+    for second in range(400):
+        world.clock.step(seconds=1)
+        if second % 10 == 0:
+            agent.beat(idle_since=idle, why="idle since then")
+        if second % 60 == offset_s:
+            world.advance(instance.id)
+            before = len(receiver.got)
+            notify(world.deps)
+            told_at += [world.clock.now() for _ in receiver.kinds[before:] if receiver.kinds[-1] == "idle_warning"]
+        if world.instance(instance.id).state is State.HIBERNATING:
+            slept_at = world.clock.now()
+            break
+    assert slept_at is not None and receiver.kinds.count("idle_warning") == len(told_at) == 1
+    assert (slept_at - told_at[0]).total_seconds() >= 60
+    assert (slept_at - idle).total_seconds() <= 180 + 60 + 11, "nothing was put off"
+
+
+def test_use_after_a_warning_puts_sleep_off_and_the_next_rest_is_warned_of_again(
+    world: World, receiver: Receiver
+) -> None:
+    instance, agent = world.running()
+    hook(world)
+    for _ in range(2):
+        idle = world.clock.now()
+        for _ in range(15):
+            world.clock.step(seconds=10)
+            agent.beat(idle_since=idle, why="idle since then")
+            world.advance(instance.id)
+        world.clock.step(seconds=10)
+        agent.beat()
+        assert world.instance(instance.id).warned_for is None
+    notify(world.deps)
+    assert world.instance(instance.id).state is State.RUNNING
+    assert receiver.kinds.count("idle_warning") == 2
+
+
+def test_an_instance_that_sleeps_after_seconds_is_warned_of_before_it_does(world: World, receiver: Receiver) -> None:
+    instance, agent = world.running(idle_policy={"idle_after_s": 30})
+    hook(world)
+    idle = world.clock.now()
+    world.clock.step(seconds=31)
+    agent.beat(idle_since=idle, why="idle since then")
+    world.settle(instance.id, lambda i: bool(agent.orders("snapshot")))
+    agent.take_snapshot()
+    world.settle(instance.id)
+    notify(world.deps)
+    assert receiver.kinds == ["idle_warning", "hibernated"]

@@ -591,6 +591,16 @@ const injectedRtkApi = api
         }),
         invalidatesTags: ["failover"],
       }),
+      showBreaker: build.query<ShowBreakerApiResponse, ShowBreakerApiArg>({
+        query: () => ({ url: `/standby/failover/breaker` }),
+        providesTags: ["failover"],
+      }),
+      closeBreaker: build.mutation<CloseBreakerApiResponse, CloseBreakerApiArg>(
+        {
+          query: () => ({ url: `/standby/failover/breaker`, method: "DELETE" }),
+          invalidatesTags: ["failover"],
+        },
+      ),
       deleteStandby: build.mutation<
         DeleteStandbyApiResponse,
         DeleteStandbyApiArg
@@ -1209,6 +1219,18 @@ export type FailOverApiArg = {
   wait?: number;
   failoverBody: FailoverBody;
 };
+export type ShowBreakerApiResponse =
+  /** status 200 Whether automatic failovers are stopped */ {
+    success: true;
+    data: BreakerView;
+  };
+export type ShowBreakerApiArg = void;
+export type CloseBreakerApiResponse =
+  /** status 200 Let automatic failovers go on */ {
+    success: true;
+    data: Done;
+  };
+export type CloseBreakerApiArg = void;
 export type DeleteStandbyApiResponse =
   /** status 200 End an instance's standby */ {
     success: true;
@@ -2060,6 +2082,13 @@ export type FailoverBody = {
   why?: string;
   drill?: boolean;
 };
+export type BreakerView = {
+  open: boolean;
+  opened_at: string | null;
+  recent: number;
+  limit: number;
+  within_s: number;
+};
 export type StorageView = {
   name: string;
   usd: string;
@@ -2255,6 +2284,8 @@ export const {
   useListStandbysQuery,
   usePutStandbyMutation,
   useFailOverMutation,
+  useShowBreakerQuery,
+  useCloseBreakerMutation,
   useDeleteStandbyMutation,
   useShowUsageQuery,
   useShowBudgetQuery,

@@ -26,7 +26,7 @@ def watch(step: Step) -> Next:
     if copy.state in (State.DESTROYING, State.DESTROYED):
         return _tell_the_rest(step)
     if copy.state is State.RUNNING and not copy.restoring:
-        return end(step, None)
+        return end(step, copy.failure if copy.half_restored_id else None)
     if copy.state in (State.HIBERNATED, State.FAILED):
         return end(step, copy.failure or "the copy could not be brought back")
     original = step.deps.records.find(Instance, copy.drill_of)
@@ -39,7 +39,7 @@ def watch(step: Step) -> Next:
 def prepare(step: Step) -> Next:
     """What a real instance's standby holds before the loss, the copy's must hold before the clock starts."""
     copy = step.instance
-    if holds_newest(copy):
+    if holds_newest(step):
 
         def lose(tx: Transaction, fresh: Instance) -> None:
             if fresh.drill is not None:

@@ -22,7 +22,7 @@ from shared.flows.advance.step import AGAIN, Next, Step
 from shared.flows.snapshot_orders import restore_order
 from shared.store.records import Transaction
 
-AGAIN_AFTER_S = 60.0
+AGAIN_AFTER_S, LONGEST_WAIT_S = 60.0, 3600.0
 
 
 def step(step: Step) -> Next:
@@ -88,7 +88,7 @@ def _serve(step: Step, standby: Attempt, kind: str, message: str, **changes: Any
 
 def _promote(step: Step, standby: Attempt) -> Next:
     instance = step.instance
-    if holds_newest(instance):
+    if holds_newest(step):
         failover = replace(instance.failover, promoted_at=step.now) if instance.failover else None
         return _serve(
             step,
@@ -112,13 +112,13 @@ def _last_snapshot(step: Step, standby: Attempt) -> Next:
     if incoming is None or incoming.stage is not Stage.ADOPTED or gone_silently(step, incoming):
         if incoming is not None:
             step.end_attempt(incoming, Outcome.LOST, "the machine was lost before it had the files")
-        return _serve(step, standby, "handing_back_failed", "the GPU was lost before it had the files; the standby goes on",
-                      round=instance.round + 1, opened=0)  # fmt: skip
+        return _serve_on(step, standby, "the GPU was lost before it had the files")
     order = step.deps.records.find(Order, instance.order_id) if instance.order_id else None
     snapshot = step.deps.records.find(Snapshot, str(order.payload["snapshot_id"])) if order else None
-    if snapshot is not None and snapshot.state == "verified":
+    if snapshot is not None and snapshot.state == "verified" and snapshot.id == instance.snapshot_id:
         return _take(step, incoming)
-    if order is None or order.state == "failed" or (snapshot is not None and snapshot.state == "failed"):
+    # Ended otherwise, or damaged in storage at once.
+    if order is None or order.ended or (snapshot is not None and snapshot.state != "pending"):
         return _give_up(
             step, standby, incoming, f"the standby's snapshot failed: {order.error if order else 'no order'}"
         )
@@ -133,16 +133,33 @@ def _last_snapshot(step: Step, standby: Attempt) -> Next:
 def _give_up(step: Step, standby: Attempt, incoming: Attempt, why: str) -> Next:
     """The standby holds work that no snapshot has: it goes on, and the GPU is tried again later."""
     step.end_attempt(incoming, Outcome.CANCELLED, why)
+    return _serve_on(step, standby, why, AGAIN_AFTER_S)
+
+
+def _serve_on(step: Step, standby: Attempt, why: str, at_least_s: float = 0.0) -> Next:
+    """It was not written to meanwhile. Every GPU costs money: each that fails in a row is followed by a longer wait."""
     instance = step.instance
-    return _serve(step, standby, "handing_back_failed", f"{why}; the standby goes on", round=instance.round + 1, opened=0,
-                  hibernate_not_before=step.after(AGAIN_AFTER_S))  # fmt: skip
+    failed = instance.hand_backs_failed + 1
+    wait_s = max(at_least_s, min(LONGEST_WAIT_S, AGAIN_AFTER_S * 2 ** (failed - 2)) if failed > 1 else 0.0)
+    return _serve(
+        step,
+        standby,
+        "handing_back_failed",
+        f"{why}; the standby serves again",
+        round=instance.round + 1,
+        opened=0,
+        hand_backs_failed=failed,
+        hibernate_not_before=step.after(wait_s) if wait_s else None,
+        failure="it runs on its CPU standby; a GPU is being searched",
+    )
 
 
 def _take(step: Step, incoming: Attempt) -> Next:
-    """The GPU machine becomes the instance's and restores."""
+    """The GPU machine becomes the instance's and restores the snapshot that this step saw."""
+    instance = step.instance
 
     def apply(tx: Transaction, fresh: Instance) -> None:
-        if fresh.snapshot_id is None:
+        if fresh.snapshot_id != instance.snapshot_id or fresh.snapshot_id is None:
             return
         snapshot = tx.load(Snapshot, fresh.snapshot_id)
         order = restore_order(tx, fresh, snapshot, incoming.id)
@@ -174,6 +191,5 @@ def _restoring(step: Step, standby: Attempt) -> Next:
         why = f"restore failed: {order.error}" if failed and order else "the machine was lost while it restored"
         if attempt is not None:
             step.end_attempt(attempt, Outcome.FAILED if failed else Outcome.LOST, why)
-        return _serve(step, standby, "handing_back_failed", f"{why}; the standby serves again", round=instance.round + 1,
-                      opened=0, failure="it runs on its CPU standby; a GPU is being searched")  # fmt: skip
+        return _serve_on(step, standby, why)
     return step.now + timedelta(seconds=step.deps.settings.silence_after_s)

@@ -65,10 +65,18 @@ def _asleep(step: Step) -> Next:
     # After a standby it is the lost GPU that sleep is reckoned by, and no host is preferred.
     gpu = instance.machine if instance.machine and instance.machine.gpu_count else None
     spent = instance.hibernate_reason == USED_UP
+    message = "hibernated; its machine is gone and only the snapshot costs money"
+    half = instance.half_restored_id
+    if half is not None:
+        message = (
+            f"hibernated after a restore of {half} that failed half-way: a wake brings {instance.snapshot_id} back, and what "
+            "the machine held is kept aside as a snapshot of its own"
+        )
     step.enter(
         State.HIBERNATED,
         "hibernated",
-        "hibernated; its machine is gone and only the snapshot costs money",
+        message,
+        half_restored_id=None,
         attempt_id=None,
         machine=None,
         last_machine=gpu or instance.last_machine,
@@ -77,7 +85,7 @@ def _asleep(step: Step) -> Next:
         reserved_until=None if spent else step.now + timedelta(seconds=step.deps.settings.reservation_s),
         order_id=None,
         saving_id=None,
-        failure=None,
+        failure=message if half is not None else None,
         hibernate_at=None,
         hibernate_not_before=None,
         idleness=Idleness(),

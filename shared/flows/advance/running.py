@@ -8,9 +8,11 @@ from typing import Any
 
 from shared import errors
 from shared.domain.attempt import Attempt, Outcome
-from shared.domain.instance import Clocks, Failover, Instance, State, over_limit
+from shared.domain.instance import SILENT, TAKEN_FOR_LOST, Clocks, Failover, Instance, State, over_limit
 from shared.domain.order import Pulse
 from shared.domain.snapshot import Snapshot
+from shared.flows import breaker
+from shared.flows.advance.standby import ahead
 from shared.flows.advance.step import AGAIN, Next, Step
 from shared.flows.snapshot_orders import restore_order
 from shared.flows.usage import used_up
@@ -29,6 +31,9 @@ def step(step: Step) -> Next:
         return lost(step, None, "its machine is gone")
     if instance.give_up_why is not None:
         return lost(step, attempt, instance.give_up_why, asked=True)
+    warn_at = instance.warn_at()
+    if warn_at is not None and warn_at <= step.now:
+        return _warn(step)
     if _may_sleep(instance, step.now):
         step.enter(
             State.HIBERNATING,
@@ -50,6 +55,8 @@ def step(step: Step) -> Next:
         due.append(_restore_again(step, attempt, instance.restore_again_at))
         if due[-1] is AGAIN:
             return AGAIN
+    if warn_at is not None:
+        due.append(warn_at)
     if instance.hibernate_at is not None:
         due.append(max(instance.hibernate_at, instance.keep_awake_until or instance.hibernate_at))
     return min(at for at in due if isinstance(at, datetime))
@@ -75,7 +82,24 @@ def look_at(step: Step) -> datetime:
     return step.now + timedelta(seconds=step.deps.settings.silence_after_s)
 
 
+def _warn(step: Step) -> Next:
+    """Once before it sleeps, in the batch that remembers it."""
+
+    def apply(tx: Transaction, fresh: Instance) -> None:
+        if fresh.hibernate_at is not None and fresh.warn_at() is not None:
+            tx.save(replace(fresh, warned_for=fresh.hibernate_at))
+            at = f"{fresh.hibernate_at:%H:%M:%S} UTC"
+            tx.event(
+                fresh, "idle_warning", f"{fresh.idleness.why}; it hibernates at {at} unless it is used", step.actor
+            )
+
+    step.change(apply)
+    return AGAIN
+
+
 def _may_sleep(instance: Instance, now: datetime) -> bool:
+    if instance.restoring:
+        return False
     if not instance.idle_policy.enabled or instance.hibernate_at is None or instance.hibernate_at > now:
         return False
     if instance.keep_awake_until is not None and instance.keep_awake_until > now:
@@ -149,7 +173,7 @@ def _checkup(step: Step, attempt: Attempt) -> Next:
         words = "" if machine.status is MachineStatus.RUNNING else f"; the provider says {machine.status}"
 
         def apply(tx: Transaction, instance: Instance) -> None:
-            message = f"the machine has been silent since {heard:%H:%M:%S} UTC{words}; it is kept, its files are on it"
+            message = f"{SILENT} since {heard:%H:%M:%S} UTC{words}; it is kept, its files are on it"
             tx.save(replace(instance, failure=message))
             tx.event(instance, "suspect", message)
 
@@ -172,6 +196,8 @@ def without_machine(instance: Instance, now: datetime) -> dict[str, Any]:
         "restoring": False,
         "restore_again_at": None,
         "saving_id": None,
+        "half_restored_id": None,
+        "hand_backs_failed": 0,
         "clocks": Clocks(asked_at=now),
         "failovers": (*(at for at in instance.failovers if now - at < timedelta(days=1)), now),
     }
@@ -183,7 +209,9 @@ def _measured(step: Step, attempt: Attempt | None) -> Failover:
     # By the instance's own word: after a crash the attempt may be closed before this is done.
     heard_of = attempt.id if attempt else instance.attempt_id
     pulse = step.deps.records.find(Pulse, heard_of) if heard_of else None
-    held = step.deps.records.find(Snapshot, instance.snapshot_id) if instance.snapshot_id else None
+    # A standby may hold a newer one than storage does.
+    taken_over = instance.standby_snapshot_id if ahead(step) else instance.snapshot_id
+    held = step.deps.records.find(Snapshot, taken_over) if taken_over else None
     return Failover(
         heard_at=pulse.at if pulse else step.now,
         detected_at=step.now,
@@ -227,6 +255,19 @@ def _to_standby(step: Step, attempt: Attempt | None, why: str) -> Next:
     return AGAIN
 
 
+def _hold(step: Step, why: str, stop: str) -> Next:
+    """Nothing is fenced, nothing is ended: a person decides, and a machine that was there all the time goes on."""
+    if not (step.instance.failure or "").startswith(TAKEN_FOR_LOST):
+        message = f"{TAKEN_FOR_LOST} ({why}), but not failed over: {stop}"
+
+        def apply(tx: Transaction, fresh: Instance) -> None:
+            tx.save(replace(fresh, failure=message))
+            tx.event(fresh, "failover_held", message, step.actor)
+
+        step.change(apply)
+    return look_at(step)
+
+
 def lost(step: Step, attempt: Attempt | None, why: str, *, asked: bool = False) -> Next:
     """The machine is proven gone, or given up: what remains is the newest verified snapshot.
 
@@ -234,10 +275,14 @@ def lost(step: Step, attempt: Attempt | None, why: str, *, asked: bool = False) 
     """
     instance = step.instance
     again = (
-        instance.snapshot_id is not None
+        (instance.snapshot_id is not None or ahead(step))
         and (asked or instance.may_fail_over(step.now))
         and used_up(instance.user_id, instance.id, step.deps) is None
     )
+    if again and not asked and instance.drill_of is None and instance.state in (State.RUNNING, State.ON_STANDBY):
+        stop = breaker.admit(f"{instance.id}/{instance.round}", step.deps)
+        if stop is not None:
+            return _hold(step, why, stop)
     if instance.state is State.RUNNING and again and instance.standby_attempt_id is not None:
         return _to_standby(step, attempt, why)
     if attempt is not None:
@@ -270,6 +315,7 @@ def lost(step: Step, attempt: Attempt | None, why: str, *, asked: bool = False) 
         restoring=False,
         restore_again_at=None,
         saving_id=None,
+        half_restored_id=None,
         give_up_why=None,
     )
     return AGAIN

@@ -59,6 +59,8 @@ def keep(step: Step) -> Next:
             return AGAIN
         # A follower's signs of life are on record half as often: its look falls together with its instance's.
         look_at = step.ask_after(heard) + timedelta(seconds=2 * step.deps.settings.heartbeat_s)
+        # One that is silent and still there is asked after again, not at once.
+        look_at = max(look_at, step.now + timedelta(seconds=step.deps.settings.silence_after_s))
         return _earliest(_reserved(instance), _follow(step, holder), look_at)
     for attempt in mine:
         if attempt.stage is Stage.OPEN and attempt.asked_at is None:
@@ -171,14 +173,25 @@ def _follow(step: Step, holder: Attempt) -> Next:
         return None
     if instance.standby_retry_at is not None and instance.standby_retry_at > step.now:
         return instance.standby_retry_at
-    held = step.deps.records.find(Snapshot, instance.standby_snapshot_id) if instance.standby_snapshot_id else None
-    newest = step.deps.records.find(Snapshot, instance.snapshot_id) if instance.snapshot_id else None
-    if held and newest and held.state == "damaged" and newest.created_at < held.created_at:
-        # Damaged in storage, whole here: an older one would take files away.
+    if ahead(step):
+        # An older one would take files away.
         return None
     step.change(lambda tx, fresh: tx.save(following(fresh)))
     return AGAIN
 
 
-def holds_newest(instance: Instance) -> bool:
-    return instance.standby_attempt_id is not None and instance.standby_snapshot_id == instance.snapshot_id
+def ahead(step: Step) -> bool:
+    """Whether the standby holds newer files than storage does whole: what it took over was damaged there since."""
+    instance = step.instance
+    if instance.standby_snapshot_id in (None, instance.snapshot_id):
+        return False
+    held = step.deps.records.find(Snapshot, str(instance.standby_snapshot_id))
+    newest = step.deps.records.find(Snapshot, instance.snapshot_id) if instance.snapshot_id else None
+    return held is not None and held.state == "damaged" and (newest is None or newest.created_at < held.created_at)
+
+
+def holds_newest(step: Step) -> bool:
+    instance = step.instance
+    if instance.standby_attempt_id is None or instance.standby_snapshot_id is None:
+        return False
+    return instance.standby_snapshot_id == instance.snapshot_id or ahead(step)
