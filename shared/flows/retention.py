@@ -205,8 +205,9 @@ def _mark(instance: Instance, deps: Deps) -> None:
         held = held_by(tx.load(Instance, instance.id))
         for one in some:
             fresh = tx.find(Snapshot, one.id)
-            if fresh is not None and not fresh.pinned and fresh.state == one.state and fresh.id not in held:
-                tx.save(replace(fresh, state="dropped"))
+            # One that was pinned, cloned or judged since it was looked at is another record.
+            if fresh == one and not one.pinned and one.id not in held:
+                tx.save(replace(one, state="dropped"))
 
     for start in range(0, len(goes), BATCH):
         deps.records.transact(partial(drop, some=goes[start : start + BATCH]))
