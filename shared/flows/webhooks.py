@@ -14,7 +14,7 @@ from shared import errors
 from shared.deps import Deps
 from shared.domain.event import Event
 from shared.domain.webhook import GIVE_UP_AFTER, REMEMBERED, SHOWN, TOLD, Delivery, Webhook
-from shared.flows.public_address import require_public
+from shared.flows.public_address import post, require_public
 from shared.flows.snapshot_orders import COPY
 from shared.store.records import Transaction
 from shared.store.shapes import EVENTS_OF_USER, WEBHOOKS_OF_USER
@@ -139,11 +139,10 @@ def _send(hook: Webhook, event: Event, deps: Deps) -> tuple[int | None, str | No
     import httpx
 
     try:
-        require_public("url", hook.url, deps.settings.private_addresses)
-        answer = httpx.post(hook.url, content=body, headers=headers, timeout=5, follow_redirects=False)
+        answer = post("url", hook.url, body, headers, deps.settings.private_addresses)
     except errors.InvalidRequest as refusal:
         return None, refusal.message
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         return None, f"no answer: {type(error).__name__}"
     return answer.status_code, None if answer.is_success else f"answered {answer.status_code}"
 
