@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from shared.clock import Clock
 from shared.domain.attempt import Attempt
+from shared.frozen import dataclass
 from shared.objects.base import Bucket, ObjectStore
 from shared.providers.base import Provider
 from shared.settings import Settings

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
+
+from shared.frozen import dataclass
 
 QUIET = timedelta(hours=1)
 """A price that goes up and down around the limit is told of once an hour at most."""

@@ -8,10 +8,12 @@ until the provider no longer finds it. Only then is it `closed`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+
+from shared.frozen import dataclass
 
 
 class Stage(StrEnum):

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
+
+from shared.frozen import dataclass
 
 TAU = timedelta(days=30)
 ENOUGH_H = 24.0

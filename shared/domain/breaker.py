@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
+
+from shared.frozen import dataclass
 
 WINDOW = timedelta(minutes=10)
 

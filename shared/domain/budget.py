@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
+
+from shared.frozen import dataclass
 
 WARN_AT = Decimal("0.8")
 USED_UP = "budget"

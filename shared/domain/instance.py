@@ -7,7 +7,7 @@ are generated from them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -16,6 +16,7 @@ from shared.domain.lease import Lease
 from shared.domain.offer import Need
 from shared.domain.retention import Rules
 from shared.errors import IllegalTransition
+from shared.frozen import dataclass
 
 
 class State(StrEnum):

@@ -6,8 +6,10 @@ A snapshot that goes leaves what other snapshots still name; those bytes are the
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
+
+from shared.frozen import dataclass
 
 DELETED = ""
 

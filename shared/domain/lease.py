@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from shared.errors import LeaseHeld
+from shared.frozen import dataclass
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from shared.domain.attempt import Outcome
+from shared.frozen import dataclass
 
 TAU = timedelta(days=14)
 PRIOR_RATE, PRIOR_WEIGHT = 0.9, 2.0

@@ -7,8 +7,10 @@ goes to its hour in one write.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+
+from shared.frozen import dataclass
 
 KEPT = timedelta(days=30)
 LONGEST = timedelta(days=7)

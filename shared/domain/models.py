@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from shared.errors import InvalidRequest
+from shared.frozen import dataclass
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any
 
 from shared.domain.metrics import Minute
+from shared.frozen import dataclass
 
 
 @dataclass(frozen=True)

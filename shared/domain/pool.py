@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 
 from shared.domain.instance import Spec
 from shared.domain.offer import Need
+from shared.frozen import dataclass
 
 
 @dataclass(frozen=True)

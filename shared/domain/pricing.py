@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 
 from shared.domain.offer import Offer
+from shared.frozen import dataclass
 
 IMAGE_GB = 8.0
 """What a fresh machine downloads of its image."""

@@ -6,10 +6,10 @@ The newest of each hour, day and week stay for as many hours, days and weeks as 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from shared.domain.snapshot import Snapshot
+from shared.frozen import dataclass
 
 DEAD_AFTER = timedelta(hours=24)
 """A snapshot that was begun so long ago and never committed never will be."""

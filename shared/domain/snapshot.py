@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from shared.domain.manifest import NO_FILE
+from shared.frozen import dataclass
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -16,6 +15,7 @@ from shared.domain.instance import Instance, State
 from shared.domain.kept import DELETED, Stretch
 from shared.domain.reference_prices import STORAGE, reference_of
 from shared.domain.snapshot import Snapshot
+from shared.frozen import dataclass
 
 HOUR = Decimal(3600)
 MICRO = Decimal("0.000001")

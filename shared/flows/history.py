@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from shared.deps import Deps
 from shared.domain.attempt import Attempt, Outcome
 from shared.domain.machine_history import Block, MachineHistory, history_id
 from shared.domain.offer import Offer
+from shared.frozen import dataclass
 from shared.store import codec
 from shared.store.records import Transaction
 from shared.store.shapes import BLOCKED_MACHINES, BLOCKS_OF_USER

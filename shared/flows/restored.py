@@ -8,7 +8,7 @@ are told of in every sweep's report, and end only when a person says so.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,6 +20,7 @@ from shared.domain.snapshot import Snapshot
 from shared.flows import keys
 from shared.flows.snapshot_orders import prefix_of
 from shared.flows.storage import objects_of
+from shared.frozen import dataclass
 from shared.providers.base import RentedMachine
 from shared.store import codec
 from shared.store.base import Data, Put, Store

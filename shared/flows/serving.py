@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache, partial
 from typing import Any
@@ -27,6 +27,7 @@ from shared.domain import models as domain
 from shared.domain.instance import Instance
 from shared.domain.models import Deployment
 from shared.flows import models
+from shared.frozen import dataclass
 from shared.store.records import Transaction
 
 HOLD_S = 20.0

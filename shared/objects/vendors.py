@@ -6,9 +6,8 @@ own and comes by one PUT. What is left to tell apart: how objects are deleted, w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from shared.domain.reference_prices import STORAGE, StoragePrice
+from shared.frozen import dataclass
 
 
 @dataclass(frozen=True)

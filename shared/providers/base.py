@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -17,6 +17,7 @@ from shlex import quote
 from typing import Protocol
 
 from shared.domain.offer import MachineSpec, Need, Offer
+from shared.frozen import dataclass
 
 
 class MachineStatus(StrEnum):

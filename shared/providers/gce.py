@@ -11,7 +11,6 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NoReturn, TypeVar
 
@@ -23,6 +22,7 @@ from google.cloud import compute_v1
 from shared import errors
 from shared.domain.attempt import LABEL_PREFIX
 from shared.domain.offer import MachineSpec, Need, Offer
+from shared.frozen import dataclass
 from shared.providers.base import Features, MachineStatus, RentedMachine, boot_script
 
 T = TypeVar("T")

@@ -10,8 +10,10 @@ Queries exist only as named `Shape`s (`shapes.py`), so that the indexes each nee
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
+
+from shared.frozen import dataclass
 
 Data = dict[str, Any]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from shared.domain.offer import Offer
+from shared.frozen import dataclass
 
 
 @dataclass(frozen=True)

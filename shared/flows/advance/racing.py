@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from shared import errors
@@ -16,6 +16,7 @@ from shared.domain.pricing import TotalPrice, total_price
 from shared.flows import keys
 from shared.flows.advance.step import AGAIN, Moved, Next, Step
 from shared.flows.history import Memory, remember
+from shared.frozen import dataclass
 from shared.providers.base import RentedMachine
 from shared.store.records import Transaction
 from shared.strategies import STRATEGIES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from shared.domain.instance import Instance, State
 from shared.domain.lease import Lease
 from shared.domain.order import Pulse
 from shared.flows.history import note
+from shared.frozen import dataclass
 from shared.providers.base import Provider
 from shared.store.records import Transaction
 
