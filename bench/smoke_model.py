@@ -160,7 +160,7 @@ def awake(terminal: Terminal, chat: Callable[[], Any]) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = terminal.run("models", "show", "smoke")["replicas"]
         return found if all(one["state"] == "ready" for one in found) else []
 
-    both: list[dict[str, Any]] = until("both replicas are ready", ready, 90)
+    both: list[dict[str, Any]] = until("both replicas are ready", ready, 150)
     return both
 
 

@@ -67,7 +67,7 @@ EXIT = {
 HINT = {
     "unauthenticated": "run `dumont login`",
     "budget_reached": "`dumont budget set USD` raises it",
-    "no_capacity": "raise --max-price, lower --min-reliability, or leave --gpu out",
+    "no_capacity": "ask for what is near: a higher --max-price, another --gpu or none, fewer or smaller GPUs",
     "provider_rejected": "check the provider's API key and credit",
     "provider_busy": "the provider limits requests; try again in a moment",
     "unreachable": "is the address right, and does it run? locally: `make up`",
@@ -112,7 +112,7 @@ def main() -> Any:
     wanted = "--json" in arguments[:end]
     arguments = [a for a in arguments[:end] if a != "--json"] + arguments[end:]
     try:
-        sys.exit(group(["--json", *arguments] if wanted else arguments, standalone_mode=False) or 0)
+        sys.exit(group(["--json", *arguments] if wanted else arguments, prog_name="dumont", standalone_mode=False) or 0)
     except click.exceptions.Exit as leave:
         sys.exit(leave.exit_code)
     except click.ClickException as wrong:

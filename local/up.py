@@ -394,9 +394,12 @@ async def up(given: argparse.Namespace) -> None:
             "pids": {**cloud.pids(), "up": os.getpid()},
         }
         write_private(given.dir / "state.json", json.dumps(state, indent=2))
+        # `--local` looks for the usual folder.
+        usual = given.dir.resolve() == Path(".local").resolve()
+        login = "--local" if usual else f"--url {url} --email {EMAIL} --password {known['password']}"
         sys.stdout.write(
             f"\nDumont Cloud runs.\n\n  console   {url}\n  API       {url}/api/v1\n"
-            f"  login     {EMAIL}  {known['password']}\n\n  bin/dumont login --local\n"
+            f"  login     {EMAIL}  {known['password']}\n\n  bin/dumont login {login}\n"
             f"  bin/dumont provision --gpu 'RTX 4090'\n\nCtrl-C stops everything; logs are in {given.dir}/logs.\n"
         )
         sys.stdout.flush()

@@ -8,16 +8,16 @@ from typing import Any
 import click
 
 from cli.context import as_json, client
-from cli.render import Duration, money, out, since, span, table
+from cli.render import Duration, Number, money, out, since, span, table
 
 
 @click.command()
 @click.option("--gpu", help="GPU model, such as 'RTX 4090'.")
 @click.option("--count", type=int, default=1, show_default=True, help="GPUs.")
-@click.option("--min-vram", type=float, default=0, help="GB on each GPU.")
-@click.option("--disk", type=float, default=20, show_default=True, help="GiB.")
-@click.option("--max-price", type=float, help="Dollars an hour, at most.")
-@click.option("--min-reliability", type=float, default=0.9, show_default=True)
+@click.option("--min-vram", type=Number(), default=0, help="GB on each GPU.")
+@click.option("--disk", type=Number(), default=20, show_default=True, help="GiB.")
+@click.option("--max-price", type=Number(), help="Dollars an hour, at most.")
+@click.option("--min-reliability", type=Number(), default=0.9, show_default=True)
 @click.option("--region", help="Country code, such as US.")
 @click.option("--provider", type=click.Choice(["vast", "tensordock", "gce"]))
 @click.option("--interruptible", is_flag=True, help="Cheaper machines that may be taken away.")
@@ -203,8 +203,8 @@ def pool_ls() -> None:
 @click.option("--gpu")
 @click.option("--count", type=int, default=1, show_default=True)
 @click.option("--target", type=int, default=1, show_default=True, help="Machines to keep warm.")
-@click.option("--max-price", type=float)
-@click.option("--disk", type=float, default=20, show_default=True)
+@click.option("--max-price", type=Number())
+@click.option("--disk", type=Number(), default=20, show_default=True)
 @click.option("--max-age", type=Duration(), default="6h", show_default=True)
 @click.option("--image")
 def pool_set(name: str, **given: Any) -> None:

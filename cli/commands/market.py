@@ -9,6 +9,7 @@ import click
 from cli.context import as_json, client
 from cli.render import out, since, table
 
+PARTS = {"gpu": "GPU", "disk": "disk", "transfer": "download", "dud": "failed tries"}
 BARS = " ▁▂▃▄▅▆▇█"
 
 
@@ -69,11 +70,9 @@ def market_show(gpu: str, days: str, interruptible: bool, provider: str | None, 
         )
     cheapest = found["cheapest"]
     if cheapest:
-        parts = " + ".join(
-            f"{name} ${float(cheapest['price'][name]):.4f}" for name in ("gpu", "disk", "transfer", "dud")
-        )
+        parts = " + ".join(f"{words} ${float(cheapest['price'][name]):.4f}" for name, words in PARTS.items())
         where = f"{cheapest['provider']} {cheapest['machine_id']} {cheapest['region']}".strip()
-        click.echo(f"cheapest now ${float(cheapest['price']['total']):.4f} = {parts}: {where}")
+        click.echo(f"cheapest now: {where}, ${float(cheapest['price']['total']):.4f} = {parts}")
         click.echo(f"  {found['cheapest_note']}")
     else:
         click.echo(f"cheapest now: {found['cheapest_note']}")

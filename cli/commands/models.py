@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
+from cli.client import ApiError
 from cli.context import as_json, client
-from cli.render import Duration, money, out, table
+from cli.render import Duration, Number, money, out, span, table
 
 
 @click.group()
@@ -23,7 +24,7 @@ def one_of(name: str) -> dict[str, Any]:
     for one in found:
         if name in (one["id"], one["name"]):
             return one
-    raise click.ClickException(f"there is no deployment {name}; `dumont models ls` lists yours")
+    raise ApiError(404, "not_found", f"there is no deployment {name}; `dumont models ls` lists yours")
 
 
 def states(one: dict[str, Any]) -> str:
@@ -80,10 +81,10 @@ def models_runtimes() -> None:
 @click.option("--name")
 @click.option("--quantization", type=click.Choice(["fp16", "fp8", "q8", "awq", "gptq", "q4"]))
 @click.option("--context", type=int, default=8192, show_default=True, help="Tokens.")
-@click.option("--params", type=float, help="Billions of parameters, when the name does not tell.")
+@click.option("--params", type=Number(), help="Billions of parameters, when the name does not tell.")
 @click.option("--gpu", help="GPU model; else the cheapest that holds it.")
 @click.option("--replicas", type=int, default=1, show_default=True, help="Servers behind the one endpoint, 1 to 8.")
-@click.option("--max-price", type=float, help="Dollars an hour, at most, of each replica.")
+@click.option("--max-price", type=Number(), help="Dollars an hour, at most, of each replica.")
 @click.option(
     "--idle-after", type=Duration(), default="15m", show_default=True, help="Sleep after no request; 0 never."
 )
@@ -148,6 +149,8 @@ def models_show(model: str) -> None:
         click.echo(f"{'fit':14}{one['fit']['why']}")
     if one["max_usd_per_hour"]:
         click.echo(f"{'price cap':14}{money(one['max_usd_per_hour'])} for each replica")
+    idle = f"after {span(one['idle_after_s'])} without a request" if one["idle_after_s"] else "never"
+    click.echo(f"{'sleeps':14}{idle}")
     if one["requests"]:
         guessed = one["estimated_requests"]
         note = f" (estimated for {guessed}, whose answers did not end with what they used)" if guessed else ""
@@ -174,12 +177,20 @@ def models_chat(model: str, words: tuple[str, ...], key: str) -> None:
     with httpx.stream("POST", url, json=body, headers={"Authorization": f"Bearer {key}"}, timeout=330) as answer:
         if answer.status_code != 200:
             answer.read()
-            raise click.ClickException(f"{answer.status_code}: {answer.text[:500]}")
+            raise click.ClickException(_why(answer.status_code, answer.text))
         for line in answer.iter_lines():
             if line.startswith("data: {"):
                 choices = json.loads(line[6:]).get("choices") or [{}]
                 click.echo((choices[0].get("delta") or {}).get("content") or "", nl=False)
     click.echo("")
+
+
+def _why(status: int, text: str) -> str:
+    """The words of a refusal, ours or the server's own."""
+    try:
+        return str(json.loads(text)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"{status}: {text[:500]}"
 
 
 @models.command("rm")

@@ -9,7 +9,7 @@ import click
 
 from cli.client import Client
 from cli.context import as_json, client, wait_until
-from cli.render import Duration, clocks, lanes, money, out
+from cli.render import Duration, Number, clocks, lanes, money, out
 
 
 def pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
@@ -23,10 +23,10 @@ def pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
 @click.command()
 @click.option("--gpu", help="GPU model, such as 'RTX 4090'.")
 @click.option("--count", type=int, default=1, show_default=True, help="GPUs.")
-@click.option("--min-vram", type=float, default=0, help="GB on each GPU.")
-@click.option("--disk", type=float, default=20, show_default=True, help="GiB.")
-@click.option("--max-price", type=float, help="Dollars an hour, at most.")
-@click.option("--min-reliability", type=float, default=0.9, show_default=True)
+@click.option("--min-vram", type=Number(), default=0, help="GB on each GPU.")
+@click.option("--disk", type=Number(), default=20, show_default=True, help="GiB.")
+@click.option("--max-price", type=Number(), help="Dollars an hour, at most.")
+@click.option("--min-reliability", type=Number(), default=0.9, show_default=True)
 @click.option("--region", multiple=True, help="Country code, such as US; may be repeated.")
 @click.option("--provider", multiple=True)
 @click.option("--image", help="Docker image.")

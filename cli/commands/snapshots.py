@@ -9,7 +9,7 @@ import click
 
 from cli.commands.provision import told
 from cli.context import as_json, client, find
-from cli.render import Duration, Progress, out, since, size, table
+from cli.render import Duration, Number, Progress, out, since, size, table
 
 
 @click.group()
@@ -74,8 +74,8 @@ def restore(instance: str, snapshot: str, yes: bool) -> None:
 @click.option("--name")
 @click.option("--gpu", help="Another GPU model than the original's.")
 @click.option("--count", type=int, help="GPUs.")
-@click.option("--disk", type=float, help="GiB.")
-@click.option("--max-price", type=float, help="Dollars an hour, at most.")
+@click.option("--disk", type=Number(), help="GiB.")
+@click.option("--max-price", type=Number(), help="Dollars an hour, at most.")
 @click.option("--storage", help="Where its own snapshots go; default: where the original's are.")
 @click.option("--wait/--no-wait", default=True, show_default=True)
 @click.option("--timeout", type=Duration(), default="15m", show_default=True)

@@ -8,7 +8,7 @@ import click
 
 from cli.client import Client
 from cli.context import as_json, client, find, wait_until
-from cli.render import Duration, measured, money, out, size, span, table
+from cli.render import Duration, Number, measured, money, out, size, span, table
 
 
 @click.group()
@@ -42,7 +42,7 @@ def standby_ls() -> None:
 @click.argument("instance")
 @click.option("--type", "machine_type", default="e2-small", show_default=True, help="Compute Engine machine type.")
 @click.option("--zone", help="Else one in the GPU's country.")
-@click.option("--disk", type=float, help="GiB; else as the instance has.")
+@click.option("--disk", type=Number(), help="GiB; else as the instance has.")
 @click.option("--spot/--standard", default=True, show_default=True)
 @click.option("--every", type=Duration(), default="30s", show_default=True, help="Snapshot so often: what may be lost.")
 @click.option("--yes", is_flag=True, help="Do not ask.")

@@ -176,7 +176,7 @@ class Amount(click.ParamType[str]):
         except InvalidOperation:
             self.fail(f"{value!r} is no amount; write it like 25 or 12.50", param, ctx)
         if not usd.is_finite() or not 0 <= usd <= MOST_USD:
-            self.fail(f"{value}: a budget is from 0 (nothing is rented) to {MOST_USD} USD a month", param, ctx)
+            self.fail(f"{value}: a budget is from 0 (nothing is rented) to {MOST_USD:,} USD a month", param, ctx)
         if usd != round(usd, 2):
             self.fail(f"{value}: a budget has whole cents", param, ctx)
         return str(usd)

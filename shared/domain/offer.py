@@ -119,15 +119,13 @@ def rank(
 
 
 def nearest_misses(offers: Sequence[Offer], need: Need, limit: int = 3) -> list[str]:
-    """Why the cheapest offers did not fit, for the user's error message."""
-    misses = []
+    """Why the cheapest offer of each GPU did not fit, for the user's error message."""
+    misses: dict[tuple[int, str], str] = {}
     for offer in sorted(offers, key=lambda o: o.usd_per_hour):
-        reason = misfit(offer, need)
-        if reason:
-            misses.append(f"{offer.gpu_count}x {offer.gpu_name} at ${offer.usd_per_hour:.3f}/h: {reason}")
-        if len(misses) == limit:
-            break
-    return misses
+        reason, kind = misfit(offer, need), (offer.gpu_count, offer.gpu_name)
+        if reason and kind not in misses:
+            misses[kind] = f"{offer.gpu_count}x {offer.gpu_name} at ${offer.usd_per_hour:.3f}/h: {reason}"
+    return list(misses.values())[:limit]
 
 
 @dataclass(frozen=True)

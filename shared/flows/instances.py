@@ -92,7 +92,8 @@ def check_market(deps: Deps, need: Need, image: str) -> None:
         return
     if any(misfit(offer, need) is None for offer in offers):
         return
-    if not offers and troubles:
+    asked = [name for name in deps.providers() if name in (need.providers or deps.providers())]
+    if len(troubles) == len(asked):
         raise errors.ProviderRejected("; ".join(troubles))
     # Providers filter too: what came nearest shows only in a wider search.
     wide = Need(gpu_name=need.gpu_name, gpu_count=need.gpu_count, min_reliability=0, providers=need.providers)

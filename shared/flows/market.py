@@ -52,7 +52,7 @@ def show(query: wire.MarketQuery, user_id: str, deps: Deps) -> wire.MarketView:
         if found
         else None,
         enough=found is not None,
-        note=_note(hourly, found, days, now),
+        note=_note(gpu, hourly, found, days),
         reference_usd_per_gpu_hour=float(reference.usd_per_gpu_hour) if reference else None,
         reference=f"{reference.source}, {reference.date}" if reference else None,
         below_reference_percent=below,
@@ -124,9 +124,13 @@ def _on_demand(gpu: str, now: datetime, deps: Deps) -> float | None:
     return hourly[-1].low if hourly else None
 
 
-def _note(hourly: list[Point], found: prices.Trend | None, days: int, now: datetime) -> str:
+def _note(gpu: str, hourly: list[Point], found: prices.Trend | None, days: int) -> str:
     if not hourly:
-        return "Nothing was sampled in this time; a GPU is sampled when it is watched or has a price alert."
+        watched = gpu in map(normal_gpu, WATCHED)
+        words = (
+            "is watched, so samples will come" if watched else "is not watched; a price alert on it begins its samples"
+        )
+        return f"Nothing was sampled in this time. {gpu} {words}."
     covered = f"{len(hourly)} of {days * 24} hours were sampled, from {hourly[0].at:%Y-%m-%d %H:%M} UTC"
     if found is None:
         return f"{covered}: too little for a trend, which needs {prices.ENOUGH}."

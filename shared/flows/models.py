@@ -115,11 +115,13 @@ def _rent(body: wire.DeployBody, deployment: Deployment, request: ProvisionReque
                 name = f"{deployment.name}-{number + 1}" if many else deployment.name
                 own = request.model_copy(update={"name": name})
                 pools.provision(own, 0, deployment.user_id, deps, _key(deployment.id, number))
-    except errors.Error:
+    except errors.Error as refusal:
         _destroy(deployment.replicas, deployment.user_id, deps)
         deps.records.transact(
             lambda tx: tx.delete(Deployment, d.id) if (d := tx.find(Deployment, deployment.id)) else None
         )
+        if isinstance(refusal, errors.NoCapacity):
+            raise errors.NoCapacity(f"{deployment.fit['why']}; {refusal.message}") from refusal
         raise
 
 

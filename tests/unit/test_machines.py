@@ -14,12 +14,14 @@ from shared.domain.attempt import Attempt, Outcome, Stage
 from shared.domain.instance import State
 from shared.domain.machine_history import Blame, MachineHistory, failure_class, history_id
 from shared.domain.pricing import total_price
-from shared.flows import machines, offers, pools
+from shared.flows import instances, machines, offers, pools
 from shared.flows.auth import create_user
 from shared.providers.base import MachineStatus
+from shared.providers.fake import FakeProvider
 from shared.strategies import STRATEGIES
 from shared.strategies.base import Runner, Situation
 from shared.wire import machines as wire
+from shared.wire.instances import ProvisionRequest
 from tests.support.world import World, an_offer
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -235,6 +237,15 @@ def test_providers_of_virtual_machines_are_not_asked_when_an_image_was_chosen() 
 
     with pytest.raises(errors.ProviderRejected, match="no container images"):
         world.provision(image="me/mine:1")
+
+    # Where another runs images and has none that fits, that is the reason; each GPU is named once.
+    other = FakeProvider(world.clock, [an_offer(1), an_offer(2)])
+    deps = replace(world.deps, providers=lambda: {world.provider.name: world.provider, "other": other})
+    body = ProvisionRequest(image="me/mine:1", gpu_count=4, min_vram_gb=52)
+    with pytest.raises(errors.NoCapacity) as caught:
+        instances.provision(body, "race", 0, world.user.id, deps, None)
+    assert "4x any GPU of 52 GB or more" in caught.value.message
+    assert caught.value.message.count("1x RTX 4090") == 1
 
 
 # Strategies -----------------------------------------------------------------------------------------------------------

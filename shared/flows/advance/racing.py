@@ -90,7 +90,9 @@ def price_of(deps: Deps, offer: Offer, memory: Memory, now: datetime, snapshot_g
 
 def no_offer(need: Need, offers: Sequence[Offer], troubles: Sequence[str]) -> str:
     """The message when nothing fits: what was wanted, what came nearest."""
-    what = f"{need.gpu_count}x {need.gpu_name}" if need.gpu_name else f"{need.gpu_count} GPU"
+    what = f"{need.gpu_count}x {need.gpu_name or 'any GPU'}"
+    if need.min_vram_gb:
+        what += f" of {need.min_vram_gb:g} GB or more"
     parts = [f"no offer fits: {what}, {need.disk_gib:g} GiB of disk, reliability {need.min_reliability:g}"]
     if need.max_usd_per_hour is not None:
         parts[0] += f", at most ${need.max_usd_per_hour}/h"
