@@ -3,6 +3,9 @@ import { api as generated } from "@/api/api.gen";
 
 const changed = { invalidatesTags: ["instances" as const, "snapshots" as const] };
 
+/** What sets an instance in motion. */
+export const MOVES: readonly string[] = ["provision", "wake", "hibernate", "destroy", "failOver", "cloneSnapshot"];
+
 export const api = generated.enhanceEndpoints({
   endpoints: {
     provision: changed,
@@ -11,6 +14,7 @@ export const api = generated.enhanceEndpoints({
     destroy: changed,
     takeSnapshot: changed,
     restoreSnapshot: changed,
+    cloneSnapshot: changed,
     removeSnapshot: changed,
     editInstance: changed,
     startExec: { invalidatesTags: [] },

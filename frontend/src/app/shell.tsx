@@ -1,10 +1,12 @@
 import { Bot, Cpu, Ellipsis, History, LineChart, LogOut, Moon, Plus, Receipt, Search, Server, Settings, ShieldCheck, Sun } from "lucide-react";
 import { lazy, useEffect, useRef, useState } from "react";
 import { Link, NavLink, Outlet, useLocation } from "react-router";
-import { useListInstancesQuery, useLogoutMutation, useShowUsageQuery } from "@/api";
+import { useSelector } from "react-redux";
+import { MOVES, useListInstancesQuery, useLogoutMutation, useShowUsageQuery } from "@/api";
 import { isPassing } from "@/api/can";
 import { PACE, useAppDispatch, useSession } from "@/api/hooks";
 import { changes } from "@/app/changes";
+import type { RootState } from "@/app/store";
 import { ended } from "@/api/session";
 import { Part } from "@/components/part";
 import { Freshness } from "@/components/states";
@@ -109,7 +111,9 @@ export function Shell() {
     { pollingInterval: polling, skipPollingIfUnfocused: true },
   );
   const instances = data?.data.instances ?? [];
-  const moving = instances.some((one) => isPassing(one) || one.restoring);
+  // What one has just asked for begins before the call that asks is answered.
+  const asking = useSelector((state: RootState) => Object.values(state.api.mutations).some((one) => one?.status === "pending" && MOVES.includes(one.endpointName)));
+  const moving = asking || instances.some((one) => isPassing(one) || one.restoring);
   // Fast only while something is in motion and there is an answer.
   useEffect(() => setPolling(!moving ? PACE.rest : isError ? PACE.failing : PACE.motion), [moving, isError]);
   const usage = useShowUsageQuery({}).data?.data;

@@ -1,4 +1,4 @@
-import { lazy, useEffect, useState, type ReactNode } from "react";
+import { lazy, useEffect, useRef, useState, type ReactNode } from "react";
 import { Link, useLocation, useParams } from "react-router";
 import { useListEventsQuery, useListInstancesQuery, useShowInstanceQuery, type InstanceView } from "@/api";
 import { isPassing } from "@/api/can";
@@ -113,12 +113,21 @@ function Connection({ instance }: { instance: InstanceView }) {
   );
 }
 
-function Events({ instance, fast }: { instance: InstanceView; fast: boolean }) {
+/** What of an instance, once it is another, has left something in its log. */
+const markOf = (one: InstanceView): string =>
+  JSON.stringify([one.entered_at, one.restoring, one.snapshot_id, one.drill, one.attempts?.map((it) => [it.created_at, it.adopted_at, it.receipt])]);
+
+function Events({ instance }: { instance: InstanceView }) {
   const [limit, setLimit] = useState(50);
-  const { data, error, refetch } = useListEventsQuery(
-    { instance: instance.id, limit },
-    { pollingInterval: fast ? PACE.motion : PACE.detail, skipPollingIfUnfocused: true },
-  );
+  const { data, error, refetch } = useListEventsQuery({ instance: instance.id, limit }, { pollingInterval: PACE.detail, skipPollingIfUnfocused: true });
+  // The page looks at the instance as often as need be: its log is asked for when that has found something new.
+  const mark = markOf(instance);
+  const known = useRef(mark);
+  useEffect(() => {
+    if (known.current === mark) return;
+    known.current = mark;
+    void refetch();
+  }, [mark, refetch]);
   if (error && !data) return <ErrorPanel error={error} retry={refetch} />;
   return (
     <div className="grid gap-2">
@@ -177,7 +186,7 @@ function Section({ id, title, children, beside }: { id: string; title: string; c
   );
 }
 
-function Found({ instance, fast }: { instance: InstanceView; fast: boolean }) {
+function Found({ instance }: { instance: InstanceView }) {
   const [replay, setReplay] = useReplay();
   const usage = useCost(instance);
   const { hash } = useLocation();
@@ -202,7 +211,7 @@ function Found({ instance, fast }: { instance: InstanceView; fast: boolean }) {
         </Section>
         {begun && race}
         <Section id="events" title="Events">
-          <Events instance={instance} fast={fast} />
+          <Events instance={instance} />
         </Section>
       </div>
       <div className="grid gap-4">
@@ -246,7 +255,7 @@ export function InstancePage() {
     if (moved) void refetch();
   }, [moved, refetch]);
   const unlisted = listed === undefined;
-  useEffect(() => setPolling(fast ? (isError ? PACE.failing : PACE.motion) : unlisted ? PACE.rest : 0), [fast, unlisted, isError]);
+  useEffect(() => setPolling(fast ? (isError ? PACE.failing : PACE.beside) : unlisted ? PACE.rest : 0), [fast, unlisted, isError]);
   useTitle(instance?.name ?? "Instance");
   if (isLoading) return <Loading label="Loading the instance" />;
   if (!instance) {
@@ -283,7 +292,7 @@ export function InstancePage() {
         </div>
         <Clocks instance={instance} />
       </Card>
-      <Found instance={instance} fast={fast && !isError} />
+      <Found instance={instance} />
     </div>
   );
 }

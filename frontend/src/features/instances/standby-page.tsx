@@ -20,7 +20,7 @@ import { useTitle } from "@/lib/use-title";
 const TOLD = /^(standby|failover|failing_over|on_standby|gpu_found|handing_back|handed_back|drill|suspect)/;
 
 function Timeline({ instance, fast }: { instance: InstanceView; fast: boolean }) {
-  const { data, error, isLoading, refetch } = useListEventsQuery({ instance: instance.id, limit: 200 }, { pollingInterval: fast ? PACE.motion : PACE.detail, skipPollingIfUnfocused: true });
+  const { data, error, isLoading, refetch } = useListEventsQuery({ instance: instance.id, limit: 200 }, { pollingInterval: fast ? PACE.beside : PACE.detail, skipPollingIfUnfocused: true });
   if (isLoading) return <Loading />;
   if (error && !data) return <ErrorPanel error={error} retry={refetch} />;
   const events = (data?.data.events ?? []).filter((one) => TOLD.test(one.kind));
@@ -43,7 +43,7 @@ function Guarded({ given }: { given: InstanceView }) {
   const instance = data?.data ?? given;
   // A drill goes on beside an instance that rests: the list does not know that something moves.
   const fast = isPassing(instance) || instance.state === "on_standby" || drilling(instance.drill);
-  useEffect(() => setPolling(fast ? PACE.motion : PACE.detail), [fast]);
+  useEffect(() => setPolling(fast ? PACE.beside : PACE.detail), [fast]);
   return (
     <Card className="grid gap-4" aria-label={instance.name}>
       <div className="flex flex-wrap items-center justify-between gap-2">
