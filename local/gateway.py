@@ -111,7 +111,10 @@ class Gateway:
         if not inside and request.path.startswith("/assets/"):
             # An old page asks for a chunk of an older build: the page itself would be nonsense as a script.
             return _error(404, "not_found", "there is no such file")
-        return web.FileResponse(wanted if inside else index, headers=hosting.headers(request.path))
+        answer = web.FileResponse(wanted if inside else index, headers=hosting.headers(request.path))
+        # As static hosting does; what a browser measures here is then what it meets there.
+        answer.enable_compression()
+        return answer
 
 
 def _error(status: int, code: str, message: str) -> web.Response:

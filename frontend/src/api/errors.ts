@@ -19,6 +19,10 @@ const TITLES: Record<string, string> = {
   invalid_request: "Please correct this",
 };
 
+/** What else the API told of a refusal. */
+export const detailsOf = (error: unknown): Record<string, unknown> =>
+  (error as { data?: { error?: { details?: Record<string, unknown> } } } | undefined)?.data?.error?.details ?? {};
+
 export function problemOf(error: unknown): Problem {
   const given = (error ?? {}) as { status?: number | string; originalStatus?: number; data?: { error?: Record<string, unknown> }; message?: string };
   const body = given.data?.error;

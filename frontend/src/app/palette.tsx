@@ -17,6 +17,7 @@ const PAGES: [string, string][] = [
   ["Standby, failover and drills", paths.standby],
   ["Usage and budget", paths.usage],
   ["Settings, keys, webhooks", paths.settings],
+  ["Storage, buckets of your own", `${paths.settings}#storage`],
 ];
 
 const item = "flex cursor-pointer items-center justify-between rounded-md px-3 py-2 text-sm data-[selected=true]:bg-muted";

@@ -16,7 +16,8 @@ import { usd, usdPerHour } from "@/lib/format";
 import { paths } from "@/lib/paths";
 import { savedOf } from "@/lib/saved";
 
-const Palette = lazy(async () => ({ default: (await import("@/app/palette")).Palette }));
+const loadPalette = async () => ({ default: (await import("@/app/palette")).Palette });
+const Palette = lazy(loadPalette);
 
 const Notifications = lazy(async () => ({ default: (await import("@/app/notifications")).Notifications }));
 
@@ -133,6 +134,8 @@ export function Shell() {
 
   useEffect(() => {
     const listen = (event: KeyboardEvent) => {
+      // Whoever holds Ctrl may press K next, and types at once.
+      if (event.key === "Control" || event.key === "Meta") void loadPalette().catch(() => undefined);
       if ((event.metaKey || event.ctrlKey) && event.key.toLowerCase() === "k") {
         event.preventDefault();
         setPalette((open) => !open);

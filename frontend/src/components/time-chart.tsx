@@ -73,7 +73,7 @@ export function TimeChart({ summary, times, lines, from, to, show, top, threshol
           }),
         ],
         bands: band ? [{ series: [kinds.split(";").length, 1], fill: () => faint("--info", 15) }] : [],
-        axes: [axis, { ...axis, size: 72, values: (_, ticks) => ticks.map((v) => latest.current.show(v)) }],
+        axes: [{ ...axis, size: 40 }, { ...axis, size: 72, values: (_, ticks) => ticks.map((v) => latest.current.show(v)) }],
         scales: {
           x: { range: () => [latest.current.from, latest.current.to] },
           y: {

@@ -17,6 +17,7 @@ describe("numbers for people", () => {
     expect(usdPerHour("0.2951")).toBe("$0.295/h");
     expect(usd("0.00123")).toBe("$0.0012");
     expect(usd("0")).toBe("$0.00");
+    expect(usd("0.00002")).toBe("< $0.0001");
     expect(usd("12.3456")).toBe("$12.35");
   });
 

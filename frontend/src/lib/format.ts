@@ -2,6 +2,7 @@
 export const usdPerHour = (usd: string | number): string => `$${Number(usd).toFixed(3)}/h`;
 export const usd = (amount: string | number): string => {
   const value = Number(amount);
+  if (value > 0 && value < 0.0001) return "< $0.0001";
   return value !== 0 && Math.abs(value) < 0.01 ? `$${value.toFixed(4)}` : `$${value.toFixed(2)}`;
 };
 

@@ -9,6 +9,7 @@ interface State {
   console_url: string;
   control_url: string;
   demo: { email: string; password: string; api_key: string };
+  s3: { endpoint: string; access_key: string; secret_key: string; bucket: string };
 }
 
 const file = process.env.DUMONT_STATE_FILE;
@@ -59,6 +60,13 @@ export async function running(name: string): Promise<Made> {
   const made = await call<Made>("POST", "/instances/provision?wait=0", { name, gpu_name: "RTX 4090" });
   await reached(made.id, "running");
   return made;
+}
+
+/** What a shell command on its machine wrote. */
+export async function shell(id: string, command: string): Promise<string> {
+  const order = await call<{ state: string; stdout: string | null; exit_code: number | null }>("POST", `/instances/${id}/exec?wait=25`, { command: ["bash", "-c", command] });
+  expect(order.exit_code, command).toBe(0);
+  return order.stdout ?? "";
 }
 
 /** Destroyed, and every machine of it proven gone. */

@@ -3,6 +3,7 @@ import { useEffect, useState, type FormEvent } from "react";
 import { useNavigate, useSearchParams } from "react-router";
 import { useListStorageQuery, useProvisionMutation, useShowDefaultsQuery } from "@/api";
 import { Snippet } from "@/components/copy";
+import { PageHead } from "@/components/page";
 import { ErrorPanel } from "@/components/states";
 import { Button } from "@/components/ui/button";
 import { Card, CardTitle } from "@/components/ui/card";
@@ -21,6 +22,7 @@ const PRESETS: [string, Partial<Form>][] = [
 ];
 const PROVIDERS = ["vast", "tensordock", "gce"] as const;
 const GPUS = ["RTX 3090", "RTX 4090", "RTX 5090", "RTX A6000", "L4", "L40S", "A100", "H100", "H200"];
+
 export function DeployPage() {
   useTitle("Deploy");
   const navigate = useNavigate();
@@ -52,19 +54,21 @@ export function DeployPage() {
   const buckets = useListStorageQuery().data?.data.buckets ?? [];
   return (
     <form onSubmit={submit} className="grid gap-4">
-      <div className="flex flex-wrap items-center justify-between gap-3">
-        <h1 className="text-xl font-semibold">Deploy</h1>
-        <div className="flex flex-wrap gap-2" role="group" aria-label="Start from">
+      <PageHead title="Deploy" words="Everything has a default: one press is enough.">
+        <span className="flex flex-wrap items-center gap-2" role="group" aria-labelledby="presets">
+          <span id="presets" className="text-sm text-muted-foreground">
+            Start from
+          </span>
           {PRESETS.map(([label, change]) => (
             <Button key={label} variant="outline" size="sm" onClick={() => set(change)}>
               {label}
             </Button>
           ))}
-          <Button type="submit" size="sm" disabled={isLoading}>
-            {isLoading ? "Asking…" : "Deploy now"}
-          </Button>
-        </div>
-      </div>
+        </span>
+        <Button type="submit" size="sm" disabled={isLoading}>
+          {isLoading ? "Asking…" : "Deploy now"}
+        </Button>
+      </PageHead>
       {error && <ErrorPanel error={error} />}
       <div className="grid gap-4 lg:grid-cols-[3fr_2fr]">
         <div className="grid content-start gap-4">
@@ -170,12 +174,12 @@ export function DeployPage() {
                   <option value="hibernate">stay asleep until asked</option>
                 </Select>
               </Field>
-              <Field label="Bucket" hint="Where its snapshots go.">
+              <Field label="Bucket" hint="Where its snapshots go, for good. Settings add yours.">
                 <Select value={form.storage} onChange={(e) => set({ storage: e.target.value })}>
                   <option value="">default{buckets.find((one) => one.default) && ` (${buckets.find((one) => one.default)!.name})`}</option>
                   {buckets.map((one) => (
                     <option key={one.name} value={one.name}>
-                      {one.name}: {one.title}
+                      {one.name}: {one.title}, ${one.usd_per_gb_month} per GB and month
                     </option>
                   ))}
                 </Select>

@@ -1,5 +1,5 @@
 import { lazy, useEffect, useRef, useState, type ReactNode } from "react";
-import { Link, useLocation, useParams } from "react-router";
+import { Link, useParams } from "react-router";
 import { useListEventsQuery, useListInstancesQuery, useShowInstanceQuery, type InstanceView } from "@/api";
 import { isPassing } from "@/api/can";
 import { PACE } from "@/api/hooks";
@@ -17,6 +17,7 @@ import { NextEvent } from "@/features/instances/next-event";
 import { RaceView, useReplay } from "@/features/instances/race-view";
 import { percent, secondsBetween, span, usd, usdPerHour } from "@/lib/format";
 import { paths } from "@/lib/paths";
+import { useHash } from "@/lib/use-hash";
 import { useTitle } from "@/lib/use-title";
 
 // Big, or further down than one looks first.
@@ -189,10 +190,7 @@ function Section({ id, title, children, beside }: { id: string; title: string; c
 function Found({ instance }: { instance: InstanceView }) {
   const [replay, setReplay] = useReplay();
   const usage = useCost(instance);
-  const { hash } = useLocation();
-  useEffect(() => {
-    if (hash) document.getElementById(hash.slice(1))?.scrollIntoView();
-  }, [hash]);
+  useHash();
   const race = (
     <Section id="race" title="Race">
       <RaceView instance={instance} replay={replay} onReplay={setReplay} />

@@ -29,7 +29,7 @@ const COLUMNS: Column<Row>[] = [
     head: "Name",
     sort: (one) => one.name,
     cell: (one) => (
-      <Link className="inline-flex min-h-6 items-center font-medium break-words underline-offset-4 hover:underline" to={paths.instance(one.id)}>
+      <Link className="inline-block min-h-6 max-w-56 truncate align-middle leading-6 font-medium underline-offset-4 hover:underline max-sm:max-w-full" title={one.name} to={paths.instance(one.id)}>
         {one.name}
       </Link>
     ),
@@ -40,7 +40,7 @@ const COLUMNS: Column<Row>[] = [
     head: "GPU",
     sort: gpuOf,
     cell: (one) => (
-      <span className="grid">
+      <span className="grid whitespace-nowrap">
         {gpuOf(one)}
         {one.machine && (
           <span className="text-xs text-muted-foreground">

@@ -40,7 +40,7 @@ export function SnapshotsPage() {
           </Button>
         </Empty>
       ) : (
-        <div className="grid gap-4 md:grid-cols-[16rem_1fr]">
+        <div className="grid items-start gap-4 md:grid-cols-[16rem_1fr]">
           <ul className="flex content-start gap-1 overflow-x-auto md:grid" aria-label="Whose snapshots">
             {instances.map((one) => (
               <li key={one.id} className="shrink-0">

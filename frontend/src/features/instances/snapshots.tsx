@@ -1,5 +1,5 @@
 /** An instance's snapshots: when they were taken, what each holds, how long it stays, and the way back to it. */
-import { useEffect, useRef, useState, type FormEvent } from "react";
+import { lazy, useEffect, useRef, useState, type FormEvent } from "react";
 import {
   useEditInstanceMutation,
   useListSnapshotsQuery,
@@ -16,6 +16,7 @@ import { whyNot } from "@/api/can";
 import { Confirm } from "@/components/confirm";
 import { Snippet } from "@/components/copy";
 import { Modal } from "@/components/modal";
+import { Part } from "@/components/part";
 import { ErrorPanel, Loading } from "@/components/states";
 import { tell } from "@/components/tell";
 import { Button } from "@/components/ui/button";
@@ -25,6 +26,8 @@ import { Recovery } from "@/features/instances/recovery";
 import { cn } from "@/lib/cn";
 import { bytes, count, moment, span } from "@/lib/format";
 import { useDebounced } from "@/lib/use-debounced";
+
+const Clone = lazy(async () => ({ default: (await import("@/features/instances/clone")).Clone }));
 
 const RULES: [keyof RetentionBody, string][] = [
   ["last", "The last"],
@@ -243,6 +246,23 @@ function Row({ instance, one, others }: { instance: InstanceView; one: SnapshotV
               void tell(running ? "Its files are coming back" : "The next wake brings it back", restore({ instance: instance.id, snapshot: one.id }).unwrap())
             }
           />
+          {usable && (
+            <Modal
+              trigger={
+                <Button size="xs" variant="link" aria-label={`Clone the snapshot of ${taken}`}>
+                  Clone
+                </Button>
+              }
+              heading={`A new instance from ${taken}`}
+              description={`${count(one.files, "file")}, ${bytes(one.bytes)}: read once, then saved under a key of its own. ${instance.name} is not touched.`}
+            >
+              {(close) => (
+                <Part>
+                  <Clone instance={instance} one={one} close={close} />
+                </Part>
+              )}
+            </Modal>
+          )}
           {usable && (
             <Button
               size="xs"

@@ -41,16 +41,16 @@ export function Pair({ instance, standby }: { instance: InstanceView; standby: S
       role="img"
       aria-label={`GPU ${serving ? "lost" : machine ? "works" : "asleep"}; standby ${PHASES[standby.phase]}; ${lag}`}
     >
-      <span className={`min-w-0 rounded-md border px-3 py-2 ${serving ? "border-bad/50 text-bad" : machine ? "border-good/50" : "border-dashed"}`}>
+      <span className={`min-w-0 rounded-md border px-2 py-2 sm:px-3 ${serving ? "border-bad/50 text-bad" : machine ? "border-good/50" : "border-dashed"}`}>
         <span className="block truncate font-medium">{machine ? `${machine.gpu_count}× ${machine.gpu_name}` : serving ? "GPU lost" : "No GPU now"}</span>
         <span className="block truncate text-xs text-muted-foreground">{machine ? `${machine.provider}, ${machine.region || "region not told"}` : "asleep"}</span>
       </span>
       <span className="grid justify-items-center text-xs text-muted-foreground">
         <span>every {span(standby.interval_s)}</span>
-        <span aria-hidden className={`my-0.5 w-14 border-t-2 sm:w-24 ${good ? "border-good/60" : "border-dashed"}`} />
+        <span aria-hidden className={`my-0.5 w-10 border-t-2 sm:w-24 ${good ? "border-good/60" : "border-dashed"}`} />
         <span className={good ? "text-good" : serving ? "" : "text-warn"}>{lag}</span>
       </span>
-      <span className={`min-w-0 rounded-md border px-3 py-2 ${serving || good ? "border-good/50" : "border-warn/50"}`}>
+      <span className={`min-w-0 rounded-md border px-2 py-2 sm:px-3 ${serving || good ? "border-good/50" : "border-warn/50"}`}>
         <span className="block truncate font-medium">
           {standby.machine_type}
           {standby.spot && " spot"}

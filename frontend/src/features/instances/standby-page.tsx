@@ -110,8 +110,8 @@ export function StandbyPage() {
               <h2 className="text-sm font-semibold">Without a standby</h2>
               <ul className="grid gap-2 text-sm">
                 {others.map((one) => (
-                  <li key={one.id} className="flex flex-wrap items-center justify-between gap-2">
-                    <span className="flex items-center gap-2">
+                  <li key={one.id} className="flex items-center justify-between gap-2">
+                    <span className="flex min-w-0 flex-wrap items-center gap-x-2">
                       <Link className="underline-offset-4 hover:underline" to={paths.instance(one.id)}>
                         {one.name}
                       </Link>

@@ -111,7 +111,7 @@ export function MarketPage() {
       <Trends gpu={watched} onGpu={(next) => setParams({ gpu: next }, { replace: true })} />
       <section className="grid gap-3" aria-label="Offers now">
         <div className="flex flex-wrap items-end justify-between gap-3">
-          <div className="grid gap-0.5">
+          <div className="grid min-w-64 flex-1 gap-0.5">
             <h2 className="text-base font-semibold">Offers</h2>
             <p className="text-sm text-muted-foreground">
               {data ? `${data.data.fitting} fit. ` : ""}The first hour’s price in all: GPU, disk, transfer of the image, and what failed tries are expected to cost.

@@ -9,6 +9,14 @@ export interface Figures {
   perSecond: number | null;
 }
 
+export interface Parameters {
+  system: string;
+  temperature: number;
+  maxTokens: number;
+}
+
+export const PARAMETERS: Parameters = { system: "", temperature: 0.7, maxTokens: 512 };
+
 /** The text pieces of complete events in `buffer`, and what is left of it. */
 export function piecesOf(buffer: string): { pieces: string[]; rest: string; error: string | null } {
   const events = buffer.split("\n\n");
@@ -30,7 +38,8 @@ export async function chat(
   endpoint: string,
   key: string,
   model: string,
-  messages: Message[],
+  messages: readonly Message[],
+  { system, temperature, maxTokens }: Parameters,
   signal: AbortSignal,
   onText: (text: string) => void,
 ): Promise<Figures> {
@@ -41,11 +50,23 @@ export async function chat(
     method: "POST",
     signal,
     headers: { "Content-Type": "application/json", Authorization: `Bearer ${key}` },
-    body: JSON.stringify({ model, messages, stream: true, max_tokens: 512 }),
+    body: JSON.stringify({
+      model,
+      messages: [...(system ? [{ role: "system", content: system }] : []), ...messages],
+      temperature,
+      max_tokens: maxTokens,
+      stream: true,
+    }),
   });
   if (!answer.ok || !answer.body) {
     const body = (await answer.json().catch(() => null)) as { error?: { message?: string } } | null;
     throw new Error(body?.error?.message ?? `The endpoint answered ${answer.status}.`);
+  }
+  if (answer.headers.get("Content-Type")?.startsWith("application/json")) {
+    // A server that does not stream answers in one piece.
+    const body = (await answer.json()) as { choices?: { message?: { content?: string } }[] };
+    onText(body.choices?.[0]?.message?.content ?? "");
+    return { firstS: (performance.now() - started) / 1000, perSecond: null };
   }
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let buffer = "";

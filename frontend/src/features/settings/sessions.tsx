@@ -5,6 +5,7 @@ import { Confirm } from "@/components/confirm";
 import { ErrorPanel, Loading } from "@/components/states";
 import { tell } from "@/components/tell";
 import { Button } from "@/components/ui/button";
+import { When } from "@/components/when";
 import { deviceName } from "@/features/settings/device";
 
 export function Sessions() {
@@ -19,14 +20,14 @@ export function Sessions() {
   const others = sessions.filter((one) => one.id !== mine);
   return (
     <div className="grid gap-3">
-      <ul className="grid gap-2 text-sm" aria-label="Sessions">
+      <ul className="divide-y text-sm" aria-label="Sessions">
         {sessions.map((one) => (
-          <li key={one.id} className="flex flex-wrap items-center justify-between gap-2 border-b pb-2 last:border-0">
+          <li key={one.id} className="flex items-center justify-between gap-3 py-2 first:pt-0">
             <span>
               <strong>{deviceName(one.device)}</strong>
               {one.id === mine && <span className="ml-2 font-medium text-good">this one</span>}
               <span className="block text-xs text-muted-foreground">
-                logged in {new Date(one.created_at).toLocaleString()}, renewed {new Date(one.renewed_at).toLocaleString()}
+                Logged in <When at={one.created_at} />, renewed <When at={one.renewed_at} />
               </span>
             </span>
             {one.id !== mine && (

@@ -1,98 +1,37 @@
-import { useEffect, useState, type FormEvent } from "react";
-import {
-  useCreateKeyMutation,
-  useListKeysQuery,
-  useListSshKeysQuery,
-  useRevokeKeyMutation,
-  useSetDefaultsMutation,
-  useSetSshKeysMutation,
-  useShowDefaultsQuery,
-  useWhoAmIQuery,
-  type DefaultsBody,
-} from "@/api";
-import { Confirm } from "@/components/confirm";
-import { Snippet } from "@/components/copy";
+import { useEffect, useState } from "react";
+import { useListSshKeysQuery, useSetDefaultsMutation, useSetSshKeysMutation, useShowDefaultsQuery, useWhoAmIQuery, type DefaultsBody } from "@/api";
+import { PageHead } from "@/components/page";
+import { Section } from "@/components/section";
 import { ErrorPanel, Loading } from "@/components/states";
 import { tell } from "@/components/tell";
 import { Button } from "@/components/ui/button";
-import { Card, CardTitle } from "@/components/ui/card";
-import { Field, Input } from "@/components/ui/field";
+import { Keys } from "@/features/settings/keys";
 import { Sessions } from "@/features/settings/sessions";
+import { Storage } from "@/features/settings/storage";
 import { Webhooks } from "@/features/settings/webhooks";
+import { cn } from "@/lib/cn";
 import { linesOf } from "@/lib/format";
+import { useHash } from "@/lib/use-hash";
 import { useTitle } from "@/lib/use-title";
 
 function Account() {
   const { data, error, refetch } = useWhoAmIQuery();
   if (error && !data) return <ErrorPanel error={error} retry={refetch} />;
   const me = data?.data;
+  const facts: [string, string][] = [
+    ["Email", me?.email ?? "…"],
+    ["May", me ? (me.admin ? "administer this deployment" : "use what is theirs") : "…"],
+    ["Since", me ? new Date(me.created_at).toLocaleDateString() : "…"],
+  ];
   return (
-    <p className="text-sm">
-      {me ? (
-        <>
-          Logged in as <strong>{me.email}</strong>
-          {me.admin && ", an administrator"}, since {new Date(me.created_at).toLocaleDateString()}.
-        </>
-      ) : (
-        "…"
-      )}
-    </p>
-  );
-}
-
-function Keys() {
-  const { data, error, isLoading, refetch } = useListKeysQuery();
-  const [create, made] = useCreateKeyMutation();
-  const [revoke] = useRevokeKeyMutation();
-  const [name, setName] = useState("");
-  const add = async (event: FormEvent) => {
-    event.preventDefault();
-    if (await tell(`Key ${name} is made`, create({ keyRequest: { name } }).unwrap())) setName("");
-  };
-  if (isLoading) return <Loading />;
-  if (error && !data) return <ErrorPanel error={error} retry={refetch} />;
-  const keys = (data?.data.keys ?? []).filter((one) => one.revoked_at === null);
-  return (
-    <div className="grid gap-3">
-      {made.data && (
-        <div role="status" className="grid gap-2 rounded-md border border-good/40 bg-good/5 p-3 text-sm">
-          <p>Shown once; keep it now. It does what you may do.</p>
-          <Snippet label="API key" text={made.data.data.key} />
+    <dl className="grid grid-cols-2 gap-3 text-sm sm:grid-cols-3">
+      {facts.map(([label, value]) => (
+        <div key={label} className="first:max-sm:col-span-2">
+          <dt className="text-xs text-muted-foreground">{label}</dt>
+          <dd className="font-medium break-words">{value}</dd>
         </div>
-      )}
-      <ul className="grid gap-2 text-sm">
-        {keys.map((key) => (
-          <li key={key.id} className="flex flex-wrap items-center justify-between gap-2 border-b pb-2 last:border-0">
-            <span>
-              <strong>{key.name}</strong>{" "}
-              <span className="text-xs text-muted-foreground">
-                made {new Date(key.created_at).toLocaleDateString()},{" "}
-                {key.last_used_at ? `last used ${new Date(key.last_used_at).toLocaleString()}` : "never used"}
-              </span>
-            </span>
-            <Confirm
-              trigger={
-                <Button size="sm" variant="danger" aria-label={`Revoke ${key.name}`}>
-                  Revoke
-                </Button>
-              }
-              heading={`Revoke ${key.name}?`}
-              description="Whatever uses it is refused from now on. It cannot be brought back."
-              action="Revoke it"
-              onConfirm={() => void tell(`Key ${key.name} is revoked`, revoke({ key: key.id }).unwrap())}
-            />
-          </li>
-        ))}
-      </ul>
-      <form onSubmit={add} className="flex flex-wrap items-end gap-3" aria-label="New API key">
-        <Field label="Name of a new key">
-          <Input required maxLength={60} value={name} onChange={(e) => setName(e.target.value)} />
-        </Field>
-        <Button type="submit" variant="outline" disabled={made.isLoading}>
-          Make a key
-        </Button>
-      </form>
-    </div>
+      ))}
+    </dl>
   );
 }
 
@@ -105,6 +44,7 @@ function SshKeys() {
   if (isLoading) return <Loading />;
   if (error && !data) return <ErrorPanel error={error} retry={refetch} />;
   const lines = linesOf(text);
+  const same = lines.join("\n") === (kept ?? []).join("\n");
   return (
     <form
       className="grid gap-3"
@@ -115,7 +55,7 @@ function SshKeys() {
       }}
     >
       <label className="grid gap-1 text-sm">
-        <span className="font-medium">SSH public keys, one a line</span>
+        <span className="font-medium">Public keys, one a line</span>
         <textarea
           className="min-h-24 w-full rounded-md border bg-card p-2 font-mono text-xs"
           placeholder="ssh-ed25519 AAAA… me@laptop"
@@ -124,7 +64,7 @@ function SshKeys() {
           onChange={(e) => setText(e.target.value)}
         />
       </label>
-      <Button type="submit" variant="outline" className="justify-self-start" disabled={saving}>
+      <Button type="submit" variant="outline" className="justify-self-start" disabled={saving} disabledReason={same ? "Nothing has changed." : null}>
         Save
       </Button>
     </form>
@@ -138,22 +78,25 @@ function Defaults() {
   if (error && !data) return <ErrorPanel error={error} retry={refetch} />;
   const { strategy, strategies } = data!.data;
   return (
-    <fieldset className="grid gap-2">
-      <legend className="mb-2 text-sm text-muted-foreground">How a machine is found when nothing else is said</legend>
+    <fieldset className="grid gap-1.5">
+      <legend className="sr-only">Default strategy</legend>
       {Object.entries(strategies).map(([name, words]) => (
-        <label key={name} className="flex items-start gap-3 text-sm">
+        <label
+          key={name}
+          className={cn("flex cursor-pointer items-start gap-3 rounded-md border px-3 py-2 text-sm", name === strategy ? "border-primary bg-muted/50" : "hover:bg-muted/40")}
+        >
           <input
             type="radio"
             name="strategy"
-            className="mt-1 size-4 accent-primary max-sm:size-6"
+            className="mt-0.5 size-4 shrink-0 accent-primary max-sm:size-6"
             checked={name === strategy}
             onChange={() =>
               void tell(`${name.replaceAll("_", " ")} is your default`, save({ defaultsBody: { strategy: name as DefaultsBody["strategy"] } }).unwrap())
             }
           />
-          <span>
-            <strong>{name.replaceAll("_", " ")}</strong>
-            <span className="block text-muted-foreground">{words}</span>
+          <span className="grid min-w-0">
+            <span className="font-medium">{name.replaceAll("_", " ")}</span>
+            <span className="text-xs text-muted-foreground">{words}</span>
           </span>
         </label>
       ))}
@@ -161,35 +104,35 @@ function Defaults() {
   );
 }
 
+const SECTIONS = [
+  ["account", "Account", "Who is logged in here.", Account],
+  ["sessions", "Sessions", "Browsers and programs that are logged in as you. What was ended is refused at its next renewal.", Sessions],
+  ["ssh", "SSH keys", "Who may log in to your machines. Those that run take a change within seconds.", SshKeys],
+  ["strategy", "Default strategy", "How a machine is found when nothing else is said.", Defaults],
+  ["storage", "Storage", "Where snapshots lie, encrypted on the machine before they are sent. An instance stays in its bucket all its life.", Storage],
+  ["keys", "API keys", "For the command line and programs. Each does what you may do, until it is revoked.", Keys],
+  ["webhooks", "Webhooks", "Told when an instance is ready, idles, hibernates, wakes, is suspect, fails over or nears its budget.", Webhooks],
+] as const;
+
 export function SettingsPage() {
   useTitle("Settings");
+  useHash();
   return (
-    <div className="grid gap-4">
-      <h1 className="text-xl font-semibold">Settings</h1>
-      <Card>
-        <CardTitle>Account</CardTitle>
-        <Account />
-      </Card>
-      <Card>
-        <CardTitle>Sessions</CardTitle>
-        <Sessions />
-      </Card>
-      <Card>
-        <CardTitle>Default strategy</CardTitle>
-        <Defaults />
-      </Card>
-      <Card>
-        <CardTitle>API keys</CardTitle>
-        <Keys />
-      </Card>
-      <Card>
-        <CardTitle>Webhooks</CardTitle>
-        <Webhooks />
-      </Card>
-      <Card>
-        <CardTitle>SSH keys</CardTitle>
-        <SshKeys />
-      </Card>
+    <div className="grid gap-5">
+      <PageHead title="Settings" words="Yours alone: what you choose here touches nobody else.">
+        <nav aria-label="Parts of the settings" className="flex flex-wrap gap-x-3 gap-y-1 text-sm">
+          {SECTIONS.map(([id, title]) => (
+            <a key={id} href={`#${id}`} className="inline-flex min-h-6 items-center text-muted-foreground underline-offset-4 hover:text-foreground hover:underline">
+              {title}
+            </a>
+          ))}
+        </nav>
+      </PageHead>
+      {SECTIONS.map(([id, title, words, Content]) => (
+        <Section key={id} id={id} title={title} words={words}>
+          <Content />
+        </Section>
+      ))}
     </div>
   );
 }

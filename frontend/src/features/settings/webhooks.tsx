@@ -6,6 +6,7 @@ import { ErrorPanel, Loading } from "@/components/states";
 import { tell } from "@/components/tell";
 import { Button } from "@/components/ui/button";
 import { Field, Input, Select } from "@/components/ui/field";
+import { When } from "@/components/when";
 
 export function Webhooks() {
   const { data, error, isLoading, refetch } = useListWebhooksQuery();
@@ -19,26 +20,33 @@ export function Webhooks() {
   };
   if (isLoading) return <Loading />;
   if (error && !data) return <ErrorPanel error={error} retry={refetch} />;
+  const hooks = data?.data.webhooks ?? [];
   return (
-    <div className="grid gap-3">
-      <p className="text-sm text-muted-foreground">Told when an instance is ready, idles, hibernates, wakes, is suspect, fails over or nears its budget.</p>
+    <div className="grid gap-4 text-sm">
       {made.data && (
         <div role="status" className="grid gap-2 rounded-md border border-good/40 bg-good/5 p-3 text-sm">
           <p>The secret that signs each delivery, shown once:</p>
           <Snippet label="webhook secret" text={made.data.data.secret} />
         </div>
       )}
-      <ul className="grid gap-2 text-sm">
-        {(data?.data.webhooks ?? []).map((hook) => {
+      {hooks.length === 0 && <p className="text-muted-foreground">Nobody is told yet.</p>}
+      <ul className="divide-y empty:hidden" aria-label="Webhooks">
+        {hooks.map((hook) => {
           const last = hook.deliveries[0];
           return (
-            <li key={hook.id} className="flex flex-wrap items-center justify-between gap-2 border-b pb-2 last:border-0">
+            <li key={hook.id} className="flex items-center justify-between gap-3 py-2 first:pt-0">
               <span className="grid min-w-0">
                 <span className="break-all">
                   {hook.url} <span className="text-xs text-muted-foreground">{hook.form}</span>
                 </span>
                 <span className={last?.problem ? "text-xs text-warn" : "text-xs text-muted-foreground"}>
-                  {last ? `${last.kind.replaceAll("_", " ")}, ${new Date(last.at).toLocaleString()}: ${last.problem ?? "told"}` : "nothing told yet"}
+                  {last ? (
+                    <>
+                      {last.kind.replaceAll("_", " ")}, <When at={last.at} />: {last.problem ?? "told"}
+                    </>
+                  ) : (
+                    "nothing told yet"
+                  )}
                 </span>
               </span>
               <Confirm
@@ -56,10 +64,12 @@ export function Webhooks() {
           );
         })}
       </ul>
-      <form onSubmit={add} className="flex flex-wrap items-end gap-3" aria-label="New webhook">
-        <Field label="Address">
-          <Input required type="url" placeholder="https://" value={url} onChange={(e) => setUrl(e.target.value)} />
-        </Field>
+      <form onSubmit={add} className="flex flex-wrap items-end gap-2 border-t pt-4" aria-label="New webhook">
+        <div className="max-w-md min-w-48 flex-1">
+          <Field label="Address">
+            <Input required type="url" placeholder="https://" value={url} onChange={(e) => setUrl(e.target.value)} />
+          </Field>
+        </div>
         <Field label="Form">
           <Select value={form} onChange={(e) => setForm(e.target.value as "json" | "slack")}>
             <option value="json">signed JSON</option>
