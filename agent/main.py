@@ -18,8 +18,8 @@ from typing import Any
 from agent.api import VERSION, Api, Refused, Stopped, Unreachable
 from agent.gpu import Monitor, cuda_version
 from agent.idle import Counters, Judgement, Sample, Watch, file_time
-from agent.orders import Orders, disk_free, log
-from agent.settings import Settings, load
+from agent.orders import Orders, disk_free
+from agent.settings import Settings, load, log
 
 ADOPTED_WITHIN_S = 600.0
 PROBE_WRITE = 64 << 20
@@ -139,6 +139,7 @@ class Life:
         self._settings = answer["settings"]
         self._orders.env = self._settings["env"]
         self._orders.workspace = self._settings["workspace"]
+        self._orders.work.be(self._settings["work"], [self._place(path) for path in self._settings["workspace"]])
 
     def run(self) -> None:
         """Until Stopped."""

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from agent.api import Api, Refused, Stopped, Unreachable
-from agent.settings import Settings, write_private
+from agent.settings import Settings, log, write_private
 from agent.snapshot.errors import SnapshotError
 from agent.snapshot.restore import restore
 from agent.snapshot.save import save
 from agent.snapshot.transport import Transport
+from agent.work import Work
 
 OUTPUT_LIMIT = 256 * 1024
 KEPT = 500
@@ -42,6 +43,7 @@ class Orders:
         self._ended: dict[str, dict[str, Any]] = self._read()
         self.env: dict[str, str] = {}
         self.workspace: list[str] = ["/workspace"]
+        self.work = Work(shared_host=settings.root is not None)
         self.stopped: str | None = None
 
     def running(self) -> dict[str, str]:
@@ -119,14 +121,14 @@ class Orders:
         if not cwd:
             os.makedirs(directory, exist_ok=True)
         env = {**self.child_env(), **payload.get("env", {})}
-        return run(payload["command"], payload.get("stdin"), directory, env, float(payload["timeout_s"]))
+        return run(payload["command"], payload.get("stdin"), directory, env, float(payload["timeout_s"]), self.work)
 
     def _setup(self, order: dict[str, Any]) -> dict[str, Any]:
         payload = order["payload"]
         directory = self._settings.place(self.workspace[0])
         os.makedirs(directory, exist_ok=True)
         timeout_s = float(payload["timeout_s"])
-        return run(["bash", "-c", payload["command"]], None, directory, self.child_env(), timeout_s)
+        return run(["bash", "-c", payload["command"]], None, directory, self.child_env(), timeout_s, self.work)
 
     def _keys(self, order: dict[str, Any]) -> dict[str, Any]:
         folder = self._settings.home / ".ssh"
@@ -210,18 +212,23 @@ class Orders:
         return {"state": "done", "stage": "restored", "done_bytes": total, "total_bytes": total}
 
 
-def run(command: list[str], stdin: str | None, cwd: str, env: dict[str, str], timeout_s: float) -> dict[str, Any]:
+def run(
+    command: list[str], stdin: str | None, cwd: str, env: dict[str, str], timeout_s: float, work: Work
+) -> dict[str, Any]:
     """Run a command; its output up to a limit, and its end. A time-out ends the whole process group."""
     try:
-        process = subprocess.Popen(
-            command,
-            cwd=cwd,
-            env=env,
-            start_new_session=True,
-            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        with work.starting() as wanted:
+            if not wanted:
+                return {"state": "failed", "error": "another machine has taken the instance over"}
+            process = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=env,
+                start_new_session=True,
+                stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
     except (OSError, ValueError) as error:
         return {"state": "failed", "exit_code": 127, "error": f"cannot run {command[0]!r}: {error}"[:1900]}
     outputs: list[_Output] = [_Output(process.stdout), _Output(process.stderr)]
@@ -277,11 +284,6 @@ def _feed(process: subprocess.Popen[bytes], stdin: str | None) -> None:
     except OSError:
         # The command ended without reading all of its input.
         return
-
-
-def log(message: str) -> None:
-    """A plain line with the time; never a credential."""
-    os.write(1, f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {message}\n".encode())
 
 
 def disk_free(path: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +15,9 @@ class Settings:
     token: str
     home: Path
     root: str | None
+    """Set by the local cloud only: absolute workspace paths lie below it."""
     standby: bool = False
     """A CPU machine that only follows snapshots until it takes over."""
-    """Set by the local cloud only: absolute workspace paths lie below it."""
 
     @property
     def state(self) -> Path:
@@ -62,3 +63,8 @@ def write_private(path: Path, text: str) -> None:
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
     os.replace(part, path)
+
+
+def log(message: str) -> None:
+    """A plain line with the time; never a credential."""
+    os.write(1, f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {message}\n".encode())

@@ -4,7 +4,8 @@
 
 The product's own flows run against the provider and the storage in memory, with time as a parameter. Files are a chain of
 written lines: a snapshot is a link, and both claims are about ancestry. Whoever serves descends from the newest committed
-snapshot, else saved lines are lost; every committed snapshot descends from the one before, else two have written.
+snapshot, else saved lines are lost; every committed snapshot descends from the one before, else two have written. The last part
+kills real processes on the local cloud (`bench/failover_killed.py`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from decimal import Decimal
 from typing import Any
 
 from agent.main import TOLD_AGAIN_S
+from bench import failover_killed
 from bench.report import finish
 from shared import errors
 from shared.domain.attempt import Attempt, Stage
@@ -76,6 +78,7 @@ GOALS = {
     "crash_phases": ">= 3",
     "rpo_p95_s": "<= interval + 5 s",
     "firestore_usd_per_instance_month": f"<= {FIRESTORE_USD:g}",
+    "killed_processes": failover_killed.GOALS,
 }
 
 
@@ -603,6 +606,7 @@ def main() -> None:
         sys.stdout.write(f"{name}: { {k: v for k, v in vars(tallies[name]).items() if v} }\n")
         sys.stdout.flush()
     year = fleet_year()
+    killed, killed_ok = failover_killed.measure()
 
     def total(word: str) -> int:
         return sum(int(getattr(t, word)) for t in tallies.values())
@@ -622,12 +626,14 @@ def main() -> None:
         "rpo_p95_s": year["rpo_p95_s"],
         "firestore_usd_per_instance_month": year["firestore"]["usd_per_instance_month"],
         "seconds": round(time.monotonic() - started, 1),
+        "killed_processes": killed,
         "scenarios": {name: tally.runs for name, tally in tallies.items()},
         "year": year,
     }
     zeros = [word for word, goal in GOALS.items() if goal == 0]
     ok = (
         not any(figures[word] for word in zeros)
+        and killed_ok
         and figures["zombie_refused"] == 4
         and len(figures["crash_phases"]) >= 3
         and year["rpo_p95_s"] <= INTERVAL_S + 5

@@ -50,7 +50,7 @@ USD_SPOT = {"g2-standard-4": 0.28, "g2-standard-24": 0.80, "n1-standard-4": 0.20
 NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 REASONS = {400: "invalid", 403: "forbidden", 404: "notFound", 409: "alreadyExists", 412: "conditionNotMet",
            429: "rateLimitExceeded", 500: "backendError", 503: "backendError"}  # fmt: skip
-STATUS = {"creating": "STAGING", "running": "RUNNING", "stopped": "TERMINATED"}
+STATUS = {"creating": "STAGING", "running": "RUNNING", "stopped": "TERMINATED", "error": "TERMINATED"}
 
 
 @dataclass

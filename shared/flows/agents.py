@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from shared import errors
 from shared.deps import Deps
@@ -286,7 +286,20 @@ def _settings(deps: Deps, instance: Instance, attempt: Attempt) -> wire.AgentSet
         workspace=list(instance.spec.workspace),
         env=instance.spec.env,
         adopted_at=attempt.adopted_at or deps.clock.now(),
+        work=_work(instance, attempt),
     )
+
+
+def _work(instance: Instance, attempt: Attempt) -> Literal["runs", "held", "ended"]:
+    """A standby's last snapshot is all that the GPU gets, and one that only follows holds nobody's work.
+
+    Until the GPU runs it may have to go on: so long its work is held.
+    """
+    if not attempt.is_standby:
+        return "runs"
+    if instance.attempt_id == attempt.id:
+        return "held" if instance.state in (State.FAILING_OVER, State.HIBERNATING) else "runs"
+    return "held" if instance.state is State.FAILING_OVER else "ended"
 
 
 def _orders(deps: Deps, instance: Instance, attempt: Attempt, told: bool = False) -> list[wire.Order]:

@@ -66,6 +66,8 @@ class AgentSettings(View):
     workspace: list[str]
     env: dict[str, str]
     adopted_at: datetime
+    work: Literal["runs", "held", "ended"] = "runs"
+    """What users run on this machine goes on, stands still while its last snapshot is taken, or is over."""
 
 
 class Registered(View):

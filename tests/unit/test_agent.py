@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -18,6 +20,7 @@ from agent.gpu import Gpu, parse
 from agent.idle import Counters, Sample, Watch, activity
 from agent.orders import Orders, run
 from agent.settings import Settings, load
+from agent.work import Work
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 POLICY: dict[str, Any] = {
@@ -120,7 +123,7 @@ def test_a_line_of_nvidia_smi_is_read() -> None:
 
 
 def command(*words: str, stdin: str | None = None, timeout_s: float = 20) -> dict[str, Any]:
-    return run(list(words), stdin, "/tmp", dict(os.environ), timeout_s)
+    return run(list(words), stdin, "/tmp", dict(os.environ), timeout_s, Work(shared_host=True))
 
 
 def test_a_command_gives_its_output_and_exit_code() -> None:
@@ -188,6 +191,54 @@ def wait_for(told: Told, count: int) -> None:
 
 
 COUNT = {"id": "o-1", "kind": "exec", "payload": {"command": ["sh", "-c", "echo x >> ran"], "timeout_s": 10}}
+
+
+WRITER = (
+    "setsid bash -c 'while :; do echo x >> lines; sleep 0.01; done' >/dev/null 2>&1 & "
+    "cd / && exec 3>> \"$WORKSPACE/open\"; bash -c 'while :; do echo y >&3; sleep 0.01; done' >/dev/null 2>&1 &"
+)
+
+
+def test_work_is_held_to_the_last_process_goes_on_and_ends_with_nothing_left(tmp_path: Path) -> None:
+    """Also what left its session, and what no order began; a command given meanwhile waits, or is told that it came too late."""
+    told = Told()
+    orders = an_agent(tmp_path, told)
+    place = tmp_path / "root" / "workspace"
+    place.mkdir(parents=True)
+    places = [str(place)]
+
+    def sizes() -> list[int]:
+        return [os.path.getsize(path) if path.exists() else 0 for path in (place / "lines", place / "open")]
+
+    def grown(before: list[int]) -> bool:
+        until = time.monotonic() + 10
+        while time.monotonic() < until and any(now <= then for now, then in zip(sizes(), before, strict=True)):
+            time.sleep(0.01)
+        return all(now > then for now, then in zip(sizes(), before, strict=True))
+
+    orders.work.be("runs", places)
+    orders.give([{"id": "o-w", "kind": "exec", "payload": {"command": ["bash", "-c", WRITER], "timeout_s": 10}}])
+    stranger = subprocess.Popen(["sleep", "60"], cwd=place, start_new_session=True)
+    wait_for(told, 1)
+    assert grown([0, 0])
+
+    orders.work.be("held", places)
+    before = sizes()
+    orders.give([COUNT])
+    time.sleep(0.2)
+    assert sizes() == before and len(told.results) == 1
+    orders.work.be("runs", places)
+    wait_for(told, 2)
+    assert grown(before) and stranger.poll() is None
+
+    orders.work.be("held", places)
+    orders.work.be("ended", places)
+    assert stranger.wait(10) == -signal.SIGKILL
+    before = sizes()
+    orders.give([{**COUNT, "id": "o-2"}])
+    wait_for(told, 3)
+    assert "another machine" in told.results[2]["error"]
+    assert sizes() == before and (place / "ran").read_text() == "x\n"
 
 
 def test_an_order_is_followed_once_and_told_again_after_a_restart(tmp_path: Path) -> None:

@@ -146,6 +146,35 @@ def test_the_standby_takes_over_the_gpu_takes_back_and_the_standby_follows_again
     assert len(world.provider.made) == 2, "the GPU and the standby, nothing else"
 
 
+def test_a_standbys_work_is_held_while_it_hands_back_goes_on_when_that_fails_and_ends_once_a_gpu_serves(
+    world: World,
+) -> None:
+    def work(agent: FakeAgent) -> str:
+        return str(agent.beat().settings.work)
+
+    instance, old, follower = with_standby(world)
+    assert (work(old), work(follower)) == ("runs", "ended")
+    lose(world, old)
+    follower.beat()
+    world.settle(instance.id, lambda i: i.state is State.ON_STANDBY)
+    assert work(follower) == "runs"
+    gpu = gpu_ready(world, instance.id)
+    save_all(world, instance.id, follower)
+    assert work(follower) == "held", "its last snapshot is what the GPU gets"
+    world.settle(instance.id, lambda i: bool(gpu.orders("restore")))
+    assert (work(follower), work(gpu)) == ("held", "runs"), "it may still have to serve on"
+    gpu.finish("restore", state="failed", error="no space")
+    world.settle(instance.id, lambda i: i.state is State.ON_STANDBY)
+    assert work(follower) == "runs"
+
+    gpu = gpu_ready(world, instance.id)
+    save_all(world, instance.id, follower)
+    world.settle(instance.id, lambda i: bool(gpu.orders("restore")))
+    gpu.finish("restore", stage="restored")
+    world.settle(instance.id)
+    assert (work(gpu), work(follower)) == ("runs", "ended")
+
+
 def test_a_follower_cannot_write_as_the_instance(world: World) -> None:
     instance, agent, follower = with_standby(world)
     beat_until(world, instance.id, agent, lambda i: bool(agent.orders("snapshot")))
@@ -168,13 +197,14 @@ def test_a_silent_machine_that_the_provider_still_has_is_not_failed_over(world: 
     assert "silent" in str(world.instance(instance.id).failure)
 
 
-def test_a_machine_that_its_provider_calls_offline_too_is_failed_over_once_a_standby_holds_its_files(
-    world: World,
+@pytest.mark.parametrize("word", [MachineStatus.OFFLINE, MachineStatus.STOPPED, MachineStatus.BROKEN])
+def test_a_machine_that_its_provider_calls_dead_too_is_failed_over_once_a_standby_holds_its_files(
+    world: World, word: MachineStatus
 ) -> None:
     instance, agent, follower = with_standby(world)
     alone, other = world.running()
     for each in (agent, other):
-        world.provider.set_status(str(each.me.machine_id), MachineStatus.OFFLINE)
+        world.provider.set_status(str(each.me.machine_id), word)
     world.clock.step(seconds=world.deps.settings.silence_after_s + 1)
     follower.beat()
     world.advance(instance.id)

@@ -115,7 +115,7 @@ def _last_snapshot(step: Step, standby: Attempt) -> Next:
         return _serve_on(step, standby, "the GPU was lost before it had the files")
     order = step.deps.records.find(Order, instance.order_id) if instance.order_id else None
     snapshot = step.deps.records.find(Snapshot, str(order.payload["snapshot_id"])) if order else None
-    if snapshot is not None and snapshot.state == "verified" and snapshot.id == instance.snapshot_id:
+    if snapshot is not None and _saved(step, snapshot):
         return _take(step, incoming)
     # Ended otherwise, or damaged in storage at once.
     if order is None or order.ended or (snapshot is not None and snapshot.state != "pending"):
@@ -128,6 +128,17 @@ def _last_snapshot(step: Step, standby: Attempt) -> Next:
         step.end_attempt(standby, Outcome.LOST, "the standby was lost while it handed back")
         return AGAIN
     return look_again(step, instance.deadline_at(step.deps.settings.time_scale))
+
+
+def _saved(step: Step, last: Snapshot) -> bool:
+    """Whether the newest snapshot holds all that the standby has.
+
+    One that it was told to take beside its work may follow its last: it takes them one by one, and its work is held.
+    """
+    newest = step.deps.records.find(Snapshot, step.instance.snapshot_id) if step.instance.snapshot_id else None
+    if last.state != "verified" or last.verified_at is None or newest is None or newest.verified_at is None:
+        return False
+    return newest.attempt_id == last.attempt_id and newest.verified_at >= last.verified_at
 
 
 def _give_up(step: Step, standby: Attempt, incoming: Attempt, why: str) -> Next:

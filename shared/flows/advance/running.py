@@ -20,6 +20,8 @@ from shared.providers.base import MachineStatus, RentedMachine
 from shared.store.records import Transaction
 
 ADDRESS_TRIES_S = 60.0
+GONE = (MachineStatus.OFFLINE, MachineStatus.STOPPED, MachineStatus.BROKEN)
+"""What a provider calls a machine on which nobody works; it may come back."""
 OFFLINE_SILENCES = 2
 """An instance whose standby holds its files waits so many times the silence that makes a machine suspect."""
 
@@ -160,11 +162,13 @@ def _checkup(step: Step, attempt: Attempt) -> Next:
     if machine.status is MachineStatus.STOPPED and step.instance.need.interruptible:
         return lost(step, attempt, "the machine was interrupted: another's bid was higher")
     offline_for = step.now - heard
-    if machine.status is MachineStatus.OFFLINE and step.instance.standby_snapshot_id is not None:
+    if machine.status in GONE and step.instance.standby_snapshot_id is not None:
         # Two observers have lost it, and its files are elsewhere: docs/decisions/0004.
         if offline_for >= OFFLINE_SILENCES * silence:
             return lost(
-                step, attempt, f"silent for {offline_for.total_seconds():.0f} s, and its provider calls it offline"
+                step,
+                attempt,
+                f"silent for {offline_for.total_seconds():.0f} s, and its provider calls it {machine.status}",
             )
         again_at = heard + OFFLINE_SILENCES * silence
     else:
