@@ -56,7 +56,7 @@ def export(deps: Deps, path: Path) -> Counter[str]:
         line({"dumont_export": FORMAT, "at": deps.clock.now().isoformat()})
         names = [name for name in store.collections() if name not in PASSING]
         for name in sorted(names, key=lambda name: (name not in FIRST, name)):
-            for id, data in _every(store, name):
+            for id, data in every(store, name):
                 line({"c": name, "id": id, "d": codec.to_json(data)})
                 counts[name] += 1
         file.write(json.dumps({"end": counts.total(), "sha256": digest.hexdigest()}) + "\n")
@@ -66,7 +66,7 @@ def export(deps: Deps, path: Path) -> Counter[str]:
     return counts
 
 
-def _every(store: Store, collection: str) -> Iterator[tuple[str, Data]]:
+def every(store: Store, collection: str) -> Iterator[tuple[str, Data]]:
     shape, cursor = Shape("every", collection), None
     while True:
         page = store.query(shape, limit=BATCH, cursor=cursor)
@@ -174,7 +174,7 @@ def _add(store: Store, batch: list[Create]) -> int:
 
 def strays(deps: Deps) -> list[dict[str, Any]]:
     found = []
-    for id, data in _every(deps.store, restored.STRAYS):
+    for id, data in every(deps.store, restored.STRAYS):
         found.append({"attempt": id, "heard_at": data["at"].isoformat(), "let_go": bool(data.get("ended_at"))})
     return found
 

@@ -22,11 +22,13 @@ class Route(BaseModel):
     """What the call is named in OpenAPI and in generated clients."""
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
     path: str
-    caller: Literal["public", "user", "admin", "agent", "scheduler"]
+    caller: Literal["public", "user", "admin", "agent", "model", "scheduler"]
     summary: str
     body: str | None = None
     query: str | None = None
     answer: str
+    """`raw`: bytes of the types in `media`."""
+    media: tuple[str, ...] = ()
     success: int = 200
     idempotent: bool = False
 

@@ -20,10 +20,11 @@ from shared.web.errors import STATUS
 FILE = "docs/openapi.json"
 REFERENCE = "#/components/schemas/{model}"
 ERRORS = {
-    "public": (400, 413, 415, 429, 500, 503),
-    "user": (400, 401, 404, 409, 413, 415, 429, 500, 503),
+    "public": (400, 401, 413, 415, 429, 500, 503),
+    "user": (400, 401, 402, 404, 409, 413, 415, 429, 500, 502, 503, 507),
     "admin": (400, 401, 403, 409, 413, 415, 500, 503),
-    "agent": (400, 401, 403, 404, 409, 413, 415, 500, 503),
+    "agent": (400, 401, 403, 404, 409, 413, 415, 500, 502, 503),
+    "model": (400, 401, 404, 409, 413, 500, 503),
     "scheduler": (401, 403, 500, 503),
 }
 SECURITY: dict[str, list[dict[str, list[str]]]] = {
@@ -31,6 +32,7 @@ SECURITY: dict[str, list[dict[str, list[str]]]] = {
     "user": [{"session": []}, {"apiKey": []}],
     "admin": [{"session": []}, {"apiKey": []}],
     "agent": [{"machine": []}],
+    "model": [{"modelKey": []}],
     "scheduler": [{"scheduler": []}],
 }
 ID = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,100}$"}
@@ -42,6 +44,8 @@ def document() -> dict[str, Any]:
     refs, definitions = models_json_schema(
         [*((m, "validation") for m in inputs), *((m, "serialization") for m in outputs)], ref_template=REFERENCE
     )
+    for schema in definitions.get("$defs", {}).values():
+        _close(schema)
     paths: dict[str, dict[str, Any]] = {}
     for function in functions.values():
         for route in function.routes:
@@ -63,10 +67,23 @@ def document() -> dict[str, Any]:
                 "session": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
                 "apiKey": {"type": "http", "scheme": "bearer", "description": "An API key: dk_…"},
                 "machine": {"type": "http", "scheme": "bearer", "description": "A machine's own token"},
+                "modelKey": {"type": "http", "scheme": "bearer", "description": "A deployment's key: dm-…"},
                 "scheduler": {"type": "http", "scheme": "bearer", "description": "The scheduler's OIDC token"},
             },
         },
     }
+
+
+def _close(schema: Any) -> None:
+    """Keys of no known form are refused: pydantic does, and does not say so."""
+    if isinstance(schema, dict):
+        if "patternProperties" in schema:
+            schema.setdefault("additionalProperties", False)
+        for value in schema.values():
+            _close(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            _close(value)
 
 
 def _models(functions: dict[str, Function]) -> tuple[list[type[BaseModel]], list[type[BaseModel]]]:
@@ -85,6 +102,9 @@ def _operation(function: Function, route: Route, refs: Any) -> dict[str, Any]:
         "parameters": _parameters(route),
         "responses": {str(route.success): _answer(route, refs), **_refusals(route)},
     }
+    if route.caller == "model":
+        # The model's server refuses in words and statuses of its own.
+        operation["responses"]["default"] = _answer(route, refs)
     if route.body:
         schema = refs[manifest.model(route.body), "validation"]
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
@@ -122,8 +142,12 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
 
 def _answer(route: Route, refs: Any) -> dict[str, Any]:
     if route.answer == "raw":
-        binary = {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
-        return {"description": "Bytes.", "content": {"application/octet-stream": binary}}
+        # Of JSON that is not ours nothing more is known.
+        content = {
+            media: {"schema": {} if media == "application/json" else {"type": "string", "contentMediaType": media}}
+            for media in route.media
+        }
+        return {"description": route.summary, "content": content}
     data = refs[manifest.model(route.answer), "serialization"]
     schema = {
         "type": "object",
@@ -134,13 +158,12 @@ def _answer(route: Route, refs: Any) -> dict[str, Any]:
 
 
 def _refusals(route: Route) -> dict[str, Any]:
-    statuses = [*ERRORS[route.caller], *((502, 507) if route.idempotent else ())]
     return {
         str(status): {
             "description": _words(status),
             "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
         }
-        for status in sorted(set(statuses))
+        for status in ERRORS[route.caller]
     }
 
 

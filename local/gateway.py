@@ -64,8 +64,8 @@ class Gateway:
     def _function(self, request: web.Request) -> str | None:
         path = request.path.removeprefix(PREFIX)
         matching = [(f.name, r) for f in self._functions.values() for r in f.routes if r.matches(path)]
-        # A fixed path wins over one with a parameter, the route's own method over another's.
-        matching.sort(key=lambda pair: (pair[1].method != request.method, pair[1].path.count("{")))
+        # As static hosting chooses: by the path alone, a fixed one before one with a parameter.
+        matching.sort(key=lambda pair: pair[1].path.count("{"))
         return matching[0][0] if matching else None
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:

@@ -35,7 +35,8 @@ def instance_view(instance: Instance, attempts: Sequence[Attempt] = ()) -> wire.
         created_at=instance.created_at,
         entered_at=instance.entered_at,
         need=asdict(instance.need),
-        spec=asdict(instance.spec),
+        # The values of its environment are written and never read.
+        spec=asdict(replace(instance.spec, env=dict.fromkeys(instance.spec.env, ""))),
         idle_policy=asdict(instance.idle_policy),
         labels=instance.labels,
         machine=wire.MachineView.model_validate(instance.machine, from_attributes=True) if instance.machine else None,

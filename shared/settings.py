@@ -20,7 +20,8 @@ class Settings(BaseModel):
     """Where agents reach us, without /api/v1."""
     agent_bundle_path: str = "agent.pyz"
     master_key: SecretStr | None = None
-    """Base64 of 32 bytes: wraps instances' snapshot keys, signs attempt ids."""
+    """Base64 of 32 bytes; keys for each purpose are derived from it. While it is rotated two, with a comma between: the first
+    seals and signs, each opens."""
 
     jwt_private_key: SecretStr | None = None
     """PEM of an Ed25519 key; only the auth function has it."""

@@ -44,22 +44,22 @@ def _serve(call: Call, path: str) -> Response:
     return response
 
 
-@endpoint("POST", "/models/{model}/v1/chat/completions", caller="public")
+@endpoint("POST", "/models/{model}/v1/chat/completions", caller="model")
 def chat(call: Call) -> Response:
     return _serve(call, "chat/completions")
 
 
-@endpoint("POST", "/models/{model}/v1/completions", caller="public")
+@endpoint("POST", "/models/{model}/v1/completions", caller="model")
 def complete(call: Call) -> Response:
     return _serve(call, "completions")
 
 
-@endpoint("POST", "/models/{model}/v1/embeddings", caller="public")
+@endpoint("POST", "/models/{model}/v1/embeddings", caller="model")
 def embed(call: Call) -> Response:
     return _serve(call, "embeddings")
 
 
-@endpoint("GET", "/models/{model}/v1/models", caller="public")
+@endpoint("GET", "/models/{model}/v1/models", caller="model")
 def served(call: Call) -> Response:
     return _serve(call, "models")
 

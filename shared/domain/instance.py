@@ -130,6 +130,7 @@ class Spec:
 
     image: str = DEFAULT_IMAGE
     env: dict[str, str] = field(default_factory=dict)
+    """Its values are sealed."""
     ports: tuple[int, ...] = ()
     workspace: tuple[str, ...] = ("/workspace",)
     excludes: tuple[str, ...] = ()

@@ -37,6 +37,7 @@ class Webhook:
     user_id: str
     url: str
     secret: str
+    """Sealed."""
     form: str
     """`json`, signed, or `slack`: a text."""
     created_at: datetime

@@ -46,7 +46,6 @@ from shared.store.shapes import ORDERS_PENDING, SNAPSHOTS_IN_STATE, SNAPSHOTS_OF
 from shared.wire import agent as wire
 from shared.wire.base import Done
 
-KEY_FORM = re.compile(r"(p/[0-9a-f]{12}/[0-9]+-[0-9a-f]{16}|m/s-[0-9a-f]{16})")
 FIRST_CHECK = timedelta(days=1)
 """From a commit until samples of the snapshot are read."""
 RESTORE_AGAIN, RESTORE_AGAIN_AT_MOST = timedelta(seconds=30), timedelta(hours=1)
@@ -55,6 +54,8 @@ MISSING = "not every file is back yet"
 CARRIED = timedelta(minutes=5)
 """What a machine says of its last heartbeat is taken from it; older, the record is read."""
 FOLLOW_RETRY = timedelta(seconds=10)
+LONGEST_IDLE = timedelta(days=3650)
+"""A clock may be so wrong that its span from now lies before all calendars."""
 STOP = {"stop": True}
 
 
@@ -284,7 +285,7 @@ def _settings(deps: Deps, instance: Instance, attempt: Attempt) -> wire.AgentSet
         idle=asdict(instance.idle_policy),
         keep_awake_until=instance.keep_awake_until,
         workspace=list(instance.spec.workspace),
-        env=instance.spec.env,
+        env=keys.open_env(settings, instance.user_id, instance.spec.env),
         adopted_at=attempt.adopted_at or deps.clock.now(),
         work=_work(instance, attempt),
     )
@@ -312,6 +313,8 @@ def _orders(deps: Deps, instance: Instance, attempt: Attempt, told: bool = False
         if kind in ("restore", "snapshot"):
             key = keys.data_key(deps, str(given_out.pop("key_of", instance.id)))
             given_out["key"] = base64.b64encode(key).decode()
+        elif kind == "exec":
+            given_out["env"] = keys.open_env(deps.settings, attempt.user_id, given_out.get("env", {}))
         answer.append(wire.Order.model_validate({"id": id, "kind": kind, "payload": given_out}))
     return answer
 
@@ -327,7 +330,7 @@ def heartbeat(body: wire.Heartbeat, agent: Attempt, deps: Deps) -> wire.Heartbea
     # Told before: whatever is pending, the machine is at it.
     told = body.carry is not None and body.carry.orders == instance.orders
     # A machine's clock may be wrong: only the span is taken from it.
-    idle_since = now - (body.at - body.idle_since) if body.idle_since else None
+    idle_since = now - min(body.at - body.idle_since, LONGEST_IDLE) if body.idle_since else None
     if agent.id != instance.attempt_id or agent.is_standby:
         # A follower's rest says nothing about the instance's work.
         idle_since = None
@@ -463,9 +466,6 @@ def downloads(body: wire.DownloadsRequest, agent: Attempt, deps: Deps) -> wire.D
     """Addresses to read objects of this machine's own instance."""
     if agent.stage is not Stage.ADOPTED:
         raise errors.Forbidden("this machine has not been adopted")
-    for key in body.keys:
-        if not KEY_FORM.fullmatch(key):
-            raise errors.InvalidRequest(f"{key!r} is not the key of a pack or manifest")
     place = _places(deps, agent.instance_id)
     expires_in = timedelta(seconds=deps.settings.presign_s)
 

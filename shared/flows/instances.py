@@ -105,10 +105,10 @@ def check_market(deps: Deps, need: Need, image: str) -> None:
     raise errors.NoCapacity(no_offer(need, offers, troubles))
 
 
-def spec_of(body: wire.ProvisionRequest) -> Spec:
+def spec_of(body: wire.ProvisionRequest, user_id: str, deps: Deps) -> Spec:
     return Spec(
         image=body.image,
-        env=dict(body.env),
+        env=keys.seal_env(deps.settings, user_id, body.env),
         ports=tuple(body.ports),
         workspace=tuple(body.workspace),
         excludes=tuple(body.excludes),
@@ -143,7 +143,7 @@ def open_instance(
         name=name or body.name or f"gpu-{instance_id[2:8]}",
         state=State.PROVISIONING,
         need=need,
-        spec=spec or spec_of(body),
+        spec=spec or spec_of(body, user_id, deps),
         storage=place,
         created_at=tx.now,
         entered_at=tx.now,
@@ -302,7 +302,8 @@ def start_exec(instance_id: str, body: wire.ExecRequest, user_id: str, deps: Dep
         instance = tx.load(Instance, instance_id)
         instance.require(Action.EXEC)
         assert instance.attempt_id is not None
-        order = replace(new_order(tx, instance, instance.attempt_id, "exec", body.model_dump()), id=order_id)
+        payload = {**body.model_dump(), "env": keys.seal_env(deps.settings, instance.user_id, body.env)}
+        order = replace(new_order(tx, instance, instance.attempt_id, "exec", payload), id=order_id)
         tx.save(order)
         if instance.busy_until is None or instance.busy_until < tx.now + BUSY_FOR / 2:
             tx.save(replace(instance, busy_until=tx.now + BUSY_FOR))

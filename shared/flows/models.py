@@ -7,10 +7,8 @@ server has answered its health check and one real completion.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
 import uuid
-from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -25,9 +23,8 @@ from shared.domain import models as domain
 from shared.domain.event import Event
 from shared.domain.instance import DEFAULT_IMAGE, Action, Instance, State
 from shared.domain.models import RUNTIMES, TINY, Deployment, Fit, Replica, Runtime
-from shared.flows import instances, pools, usage
+from shared.flows import instances, keys, pools, usage
 from shared.flows.advance import kick
-from shared.flows.keys import master_key
 from shared.store.records import Transaction
 from shared.store.shapes import EVENTS_OF_INSTANCE, MODELS, MODELS_OF_USER
 from shared.wire import models as wire
@@ -70,7 +67,7 @@ def deploy(body: wire.DeployBody, user_id: str, deps: Deps, key: str | None) -> 
     quantization, fit = _fit(body, runtime)
     id = hashlib.sha256((key or uuid.uuid4().hex).encode()).hexdigest()[:12]
     # From the deployment's own name and a secret of ours: a repeated call shows the same key.
-    secret = _secret(deps, id, "client")
+    secret, _ = keys.model_secret(deps.settings, id, "client")
     deployment = Deployment(
         id=id,
         user_id=user_id,
@@ -99,6 +96,7 @@ def deploy(body: wire.DeployBody, user_id: str, deps: Deps, key: str | None) -> 
     if known.state == "deploying":
         # Written down first: a crash from here on leaves no machine that no deployment knows of.
         _rent(body, known, _request(body, known, runtime, fit, deps), deps)
+    secret, _ = keys.model_secret(deps.settings, id, "client", known.key_hash)
     return _new_view(known, deps, f"dm-{id}.{secret}")
 
 
@@ -131,12 +129,6 @@ def _destroy(replicas: Sequence[Replica], actor: str, deps: Deps) -> None:
             instances.destroy(one.instance_id, 0, actor, deps)
 
 
-def _secret(deps: Deps, id: str, purpose: str) -> str:
-    """43 letters that only we can derive."""
-    made = hmac.new(master_key(deps.settings), f"model|{purpose}|{id}".encode(), hashlib.sha256).digest()
-    return urlsafe_b64encode(made).decode().rstrip("=")
-
-
 def _request(body: wire.DeployBody, deployment: Deployment, runtime: Runtime, fit: Fit, deps: Deps) -> ProvisionRequest:
     env = {
         "MODEL_COMMAND": json.dumps(
@@ -148,7 +140,8 @@ def _request(body: wire.DeployBody, deployment: Deployment, runtime: Runtime, fi
         "MODEL_WATCH_S": "25",
         **domain.env_of(runtime, body.context),
     }
-    env[runtime.key_env or "MODEL_KEY"] = _secret(deps, deployment.id, "server")
+    server_key, _ = keys.model_secret(deps.settings, deployment.id, "server", deployment.key_hash)
+    env[runtime.key_env or "MODEL_KEY"] = server_key
     if runtime.inner_port:
         env["MODEL_INNER_PORT"] = str(runtime.inner_port)
     if body.hub_token:
@@ -394,7 +387,8 @@ def address(deployment: Deployment, instance: Instance, deps: Deps) -> str | Non
 
 
 def server_key(deployment: Deployment, deps: Deps) -> dict[str, str]:
-    return {"Authorization": f"Bearer {_secret(deps, deployment.id, 'server')}"}
+    secret, _ = keys.model_secret(deps.settings, deployment.id, "server", deployment.key_hash)
+    return {"Authorization": f"Bearer {secret}"}
 
 
 def _answers(deployment: Deployment, instance: Instance, deps: Deps) -> bool:

@@ -14,7 +14,7 @@ from shared.deps import Deps
 from shared.domain.instance import ACTIONS, Action, Clocks, IdlePolicy, Instance, Spec, State
 from shared.domain.offer import Need
 from shared.domain.pool import Pool
-from shared.flows import instances, storage
+from shared.flows import instances, keys, storage
 from shared.flows.agents import new_order, with_timer
 from shared.flows.usage import require_budget
 from shared.store import codec
@@ -46,7 +46,9 @@ def put_pool(name: str, body: views.PoolBody, user_id: str, deps: Deps) -> views
         regions=tuple(body.regions),
         ports=len(body.ports),
     )
-    spec = Spec(env=dict(body.env), ports=tuple(body.ports), workspace=tuple(body.workspace))
+    spec = Spec(
+        env=keys.seal_env(deps.settings, user_id, body.env), ports=tuple(body.ports), workspace=tuple(body.workspace)
+    )
     pool = Pool(
         id=_id(user_id, name),
         user_id=user_id,
@@ -152,7 +154,7 @@ def provision(body: wire.ProvisionRequest, wait_s: float, user_id: str, deps: De
     strategy = body.strategy or (str(user.data.get("strategy") or "race") if user else "race")
     if strategy == "serverless":
         require_budget(user_id, deps)
-        taken = claim(body, instances.need_of(body), instances.spec_of(body), user_id, deps, key)
+        taken = claim(body, instances.need_of(body), instances.spec_of(body, user_id, deps), user_id, deps, key)
         if taken is not None:
             return taken
     return instances.provision(body, strategy, wait_s, user_id, deps, key)

@@ -104,7 +104,7 @@ def _place(profile: StorageProfile, deps: Deps) -> Bucket:
         region=profile.region,
         name=profile.bucket,
         access_key=profile.access_key,
-        secret_key=keys.opened(deps.settings, profile.id, profile.sealed_secret).decode(),
+        secret_key=keys.opened(deps.settings, keys.STORAGE, profile.id, profile.sealed_secret).decode(),
     )
 
 
@@ -227,7 +227,7 @@ def save(name: str, body: wire.StorageBody, user: User, deps: Deps) -> wire.Buck
         region=body.region,
         bucket=body.bucket,
         access_key=body.access_key,
-        sealed_secret=keys.sealed(deps.settings, id, secret.encode()),
+        sealed_secret=keys.seal_text(deps.settings, keys.STORAGE, id, secret),
         created_at=old.created_at if old else now,
         tested_at=now,
         used_at=old.used_at if old else None,

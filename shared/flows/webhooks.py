@@ -14,6 +14,7 @@ from shared import errors
 from shared.deps import Deps
 from shared.domain.event import Event
 from shared.domain.webhook import GIVE_UP_AFTER, REMEMBERED, SHOWN, TOLD, Delivery, Webhook
+from shared.flows import keys
 from shared.flows.public_address import post, require_public
 from shared.flows.snapshot_orders import COPY
 from shared.store.records import Transaction
@@ -34,17 +35,18 @@ def create(body: wire.WebhookBody, user_id: str, deps: Deps) -> wire.NewWebhookV
     if len(deps.records.all(Webhook, WEBHOOKS_OF_USER, {"user_id": user_id})) >= MOST:
         raise errors.Conflict(f"{MOST} webhooks are the most; delete one first")
     now = deps.clock.now()
+    id, secret = f"w-{uuid.uuid4().hex[:12]}", secrets.token_urlsafe(32)
     hook = Webhook(
-        id=f"w-{uuid.uuid4().hex[:12]}",
+        id=id,
         user_id=user_id,
         url=body.url,
-        secret=secrets.token_urlsafe(32),
+        secret=keys.seal_text(deps.settings, keys.WEBHOOK, id, secret),
         form=body.form,
         created_at=now,
         told_until=now,
     )
     deps.records.transact(lambda tx: tx.save(hook))
-    return wire.NewWebhookView(**view(hook).model_dump(), secret=hook.secret)
+    return wire.NewWebhookView(**view(hook).model_dump(), secret=secret)
 
 
 def delete(id: str, user_id: str, deps: Deps) -> Done:
@@ -135,7 +137,8 @@ def _send(hook: Webhook, event: Event, deps: Deps) -> tuple[int | None, str | No
             }
         ).encode()
     headers = {"Content-Type": "application/json", "User-Agent": "dumont-cloud", "X-Dumont-Event": event.kind}
-    headers["X-Dumont-Signature"] = signature(hook.secret, int(deps.clock.now().timestamp()), body)
+    secret = keys.open_text(deps.settings, keys.WEBHOOK, hook.id, hook.secret)
+    headers["X-Dumont-Signature"] = signature(secret, int(deps.clock.now().timestamp()), body)
     import httpx
 
     try:

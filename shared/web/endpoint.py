@@ -28,9 +28,10 @@ from shared.store.base import Create, Put
 from shared.web import auth
 from shared.web.errors import status_of
 from shared.web.logs import log, trace_of
-from shared.wire.base import Report
+from shared.wire.base import MOST, Report
 
-Caller = Literal["public", "user", "admin", "agent", "scheduler"]
+Caller = Literal["public", "user", "admin", "agent", "model", "scheduler"]
+"""`model`: the bearer of a deployment's key, which the flow checks."""
 PREFIX = "/api/v1"
 MAX_BODY = 1 << 20
 MAX_DEPTH = 32
@@ -170,12 +171,12 @@ def _dispatch(
     endpoints: tuple[Endpoint, ...], request: Request, request_id: str, deps: Callable[[], Deps], allow: list[str]
 ) -> Response:
     path = request.path.rstrip("/") or "/"
-    # A fixed path wins over one with a parameter.
-    matching = sorted(
-        ((e, m) for e in endpoints if (m := e.pattern.fullmatch(path))), key=lambda pair: len(pair[1].groupdict())
-    )
+    matching = [(e, m) for e in endpoints if (m := e.pattern.fullmatch(path))]
     if not matching:
         raise errors.NotFound(f"there is no {request.path}")
+    # A fixed path wins over one with a parameter, whatever the method, as where paths alone choose the function.
+    fewest = min(len(m.groupdict()) for _, m in matching)
+    matching = [(e, m) for e, m in matching if len(m.groupdict()) == fewest]
     for one, match in matching:
         if one.method == request.method:
             return _answer(one, Call(request, request_id, match.groupdict()), deps)
@@ -186,10 +187,11 @@ def _dispatch(
 def _answer(one: Endpoint, call: Call, deps: Callable[[], Deps]) -> Response:
     _authenticate(one, call, deps)
     if one.query is not None:
-        call.query = _model(one.query, _query_of(call.request), "query")
+        query = _query_of(call.request)
+        call.query = _checked(lambda: one.query.model_validate(query), "query")  # type: ignore[union-attr]
     raw = _body_of(one, call.request)
     if one.body is not None:
-        call.body = _model(one.body, _parse(raw), "body")
+        call.body = _body(one.body, raw)
     if one.idempotent:
         call.idempotency_key = _claim(call, raw, deps())
     answer = one.handler(call)
@@ -213,7 +215,7 @@ def _note_tick(report: Report, deps: Deps) -> None:
 
 
 def _authenticate(one: Endpoint, call: Call, deps: Callable[[], Deps]) -> None:
-    if one.caller == "public":
+    if one.caller in ("public", "model"):
         return
     bearer = auth.bearer(call.request.headers)
     if one.caller in ("user", "admin"):
@@ -247,12 +249,14 @@ def _body_of(one: Endpoint, request: Request) -> bytes:
     return raw
 
 
-def _parse(raw: bytes) -> Any:
+def _parse(raw: bytes) -> dict[str, Any]:
+    """Raises InvalidRequest unless it is a JSON object of a sane depth."""
+
     def refuse(word: str) -> None:
         raise errors.InvalidRequest(f"the body holds {word}, which is not JSON")
 
     try:
-        value = json.loads(raw.decode("utf-8"), parse_constant=refuse)
+        value = json.loads(raw.decode("utf-8"), parse_constant=refuse, parse_float=_number)
     except UnicodeDecodeError as error:
         raise errors.InvalidRequest("the body is not UTF-8") from error
     except RecursionError as error:
@@ -278,9 +282,26 @@ def _depth(value: Any) -> int:
     return deepest
 
 
-def _model(cls: type[BaseModel], value: Any, where: str) -> BaseModel:
+def _body(cls: type[BaseModel], raw: bytes) -> BaseModel:
+    """Strictly as its schema says: no text is taken for a number, no number for a time or a yes."""
+    value = _parse(raw)
     try:
-        return cls.model_validate(value)
+        # Written again, so that one reader alone decides what a doubled name or an odd number means.
+        text = json.dumps(value, allow_nan=False)
+    except ValueError as error:
+        raise errors.InvalidRequest("the body holds a number that is too large") from error
+    return _checked(lambda: cls.model_validate_json(text, strict=True), "body")
+
+
+def _number(text: str) -> float | int:
+    """In JSON 1.0 is a whole number as well."""
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) <= MOST else value
+
+
+def _checked(validate: Callable[[], BaseModel], where: str) -> BaseModel:
+    try:
+        return validate()
     except ValidationError as error:
         fields = {".".join(str(p) for p in e["loc"]) or where: str(e["msg"]) for e in error.errors()}
         words = "; ".join(f"{name}: {reason}" for name, reason in list(fields.items())[:5])

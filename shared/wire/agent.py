@@ -8,21 +8,24 @@ A 401 or 403 with code `unauthenticated`/`forbidden` and `details.stop` true tel
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
-from shared.wire.base import Body, View
+from shared.wire.base import MOST, Body, Count, Measure, ObjectKey, View
+
+Words = Annotated[str, Field(max_length=4000)]
+FilePath = Annotated[str, Field(max_length=32_768)]
 
 OrderKind = Literal["restore", "snapshot", "exec", "keys", "setup", "stop"]
 
 
 class Gpu(Body):
-    index: int
+    index: Annotated[int, Field(ge=0, le=1000)]
     name: str = Field(max_length=200)
-    memory_total_mb: float
-    memory_used_mb: float = 0.0
-    utilization: float = 0.0
+    memory_total_mb: Measure
+    memory_used_mb: Measure = 0.0
+    utilization: Measure = 0.0
 
 
 class Register(Body):
@@ -30,13 +33,13 @@ class Register(Body):
 
     gpus: list[Gpu] = Field(max_length=64)
     cuda: str | None = Field(default=None, max_length=32)
-    disk_free_bytes: int
-    disk_write_mb_s: float
-    download_mb_s: float | None = None
+    disk_free_bytes: Count
+    disk_write_mb_s: Measure
+    download_mb_s: Measure | None = None
     agent_version: str = Field(max_length=64)
     python: str = Field(default="", max_length=64)
-    ready_at: datetime
-    problems: list[str] = Field(default_factory=list, max_length=20)
+    ready_at: AwareDatetime
+    problems: list[Words] = Field(default_factory=list, max_length=20)
     """What the probe found wrong; any makes us refuse the machine."""
 
 
@@ -81,39 +84,39 @@ class Registered(View):
 class Minute(Body):
     """A minute's samples so far, as `domain.metrics.Minute` has them."""
 
-    at: datetime
+    at: AwareDatetime
     samples: int = Field(ge=1, le=10_000)
-    gpu: float | None
-    gpu_peak: float | None
-    vram_mb: float | None
-    vram_total_mb: float | None
-    network_mbit: float | None
-    disk_mb_s: float | None
+    gpu: Measure | None
+    gpu_peak: Measure | None
+    vram_mb: Measure | None
+    vram_total_mb: Measure | None
+    network_mbit: Measure | None
+    disk_mb_s: Measure | None
 
 
 class Carry(Body):
     """What an answer says of this heartbeat, for the next one to bring along: it saves us reading it again."""
 
-    at: datetime
-    vetoes: list[str] = Field(max_length=20)
+    at: AwareDatetime
+    vetoes: list[Words] = Field(max_length=20)
     minute: Minute | None
-    orders: int
+    orders: Count
     """The instance's count of orders, all of which it has been told of."""
 
 
 class Heartbeat(Body):
-    at: datetime
+    at: AwareDatetime
     gpus: list[Gpu] = Field(max_length=64)
-    idle_since: datetime | None
+    idle_since: AwareDatetime | None
     """None while active, or when the agent cannot tell."""
     why: str = Field(max_length=500)
     """`idle since 12:03; GPU 0 %; no veto` or `active: 212 Mbit/s download`."""
-    vetoes: list[str] = Field(default_factory=list, max_length=20)
-    network_mbit: float | None = None
-    disk_mb_s: float | None = None
-    disk_used_bytes: int | None = None
-    workspace_bytes: int | None = None
-    running_orders: list[str] = Field(default_factory=list, max_length=100)
+    vetoes: list[Words] = Field(default_factory=list, max_length=20)
+    network_mbit: Measure | None = None
+    disk_mb_s: Measure | None = None
+    disk_used_bytes: Count | None = None
+    workspace_bytes: Count | None = None
+    running_orders: list[Annotated[str, Field(max_length=100)]] = Field(default_factory=list, max_length=100)
     carry: Carry | None = None
 
 
@@ -147,7 +150,7 @@ class Uploads(View):
 class DownloadsRequest(Body):
     """Addresses to read objects of this machine's own instance: keys as a manifest names them."""
 
-    keys: list[str] = Field(min_length=1, max_length=256)
+    keys: list[ObjectKey] = Field(min_length=1, max_length=256)
 
 
 class Downloads(View):
@@ -157,7 +160,7 @@ class Downloads(View):
 
 class PackRef(Body):
     key: str = Field(max_length=200)
-    size: int = Field(ge=0)
+    size: Count
 
 
 class SnapshotCommit(Body):
@@ -166,19 +169,19 @@ class SnapshotCommit(Body):
     snapshot_id: str = Field(max_length=100)
     order_id: str = Field(max_length=100)
     manifest_key: str = Field(max_length=200)
-    manifest_size: int = Field(ge=1)
+    manifest_size: int = Field(ge=1, le=MOST)
     packs: list[PackRef] = Field(max_length=200_000)
     """Every pack the manifest names, those of earlier snapshots too."""
-    files: int = Field(ge=0)
-    directories: int = Field(default=0, ge=0)
-    bytes: int = Field(ge=0)
+    files: Count
+    directories: Count = 0
+    bytes: Count
     """Of all regular files."""
-    stored_bytes: int = Field(ge=0)
+    stored_bytes: Count
     """Newly uploaded."""
-    seconds: float = Field(ge=0)
-    torn: list[str] = Field(default_factory=list, max_length=1000)
+    seconds: float = Field(ge=0, le=1e9)
+    torn: list[FilePath] = Field(default_factory=list, max_length=1000)
     """Files that kept changing while they were read."""
-    unreadable: list[str] = Field(default_factory=list, max_length=1000)
+    unreadable: list[FilePath] = Field(default_factory=list, max_length=1000)
     note: str | None = Field(default=None, max_length=4000)
     """Why the snapshot before could not be built upon, if so: everything was stored anew."""
 
@@ -196,9 +199,9 @@ class OrderResult(Body):
     state: Literal["running", "done", "failed"]
     stage: str | None = Field(default=None, max_length=50)
     """restore: `usable` when the hot files are there; then done."""
-    done_bytes: int | None = None
-    total_bytes: int | None = None
-    exit_code: int | None = None
+    done_bytes: Count | None = None
+    total_bytes: Count | None = None
+    exit_code: Annotated[int, Field(ge=-(2**31), le=2**31)] | None = None
     stdout: str | None = Field(default=None, max_length=262_144)
     stderr: str | None = Field(default=None, max_length=262_144)
     truncated: bool = False

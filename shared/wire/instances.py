@@ -8,15 +8,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from shared.wire.base import Body, PageQuery, Query, View
+from shared.wire.base import Body, ObjectKey, PageQuery, Price, Query, View
 from shared.wire.standby import DrillView, FailoverView
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Path = Annotated[str, StringConstraints(pattern=r"^/[^\x00]*$", max_length=1000)]
-EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256)]
+EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,255}$")]
 Pattern = Annotated[str, Field(min_length=1, max_length=500)]
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 Image = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][\w.\-/:@]*$", max_length=512)]
+
+Labels = Annotated[
+    dict[Annotated[str, Field(max_length=63)], Annotated[str, Field(max_length=200)]], Field(max_length=32)
+]
 
 
 class IdlePolicyBody(Body):
@@ -24,8 +28,8 @@ class IdlePolicyBody(Body):
     idle_after_s: float = Field(default=180, ge=1, le=7 * 86400)
     gpu_percent: float = Field(default=5, ge=0, le=100)
     startup_grace_s: float = Field(default=120, ge=0, le=86400)
-    network_mbit: float = Field(default=1, ge=0)
-    disk_mb_s: float = Field(default=5, ge=0)
+    network_mbit: float = Field(default=1, ge=0, le=1e9)
+    disk_mb_s: float = Field(default=5, ge=0, le=1e9)
     watch_ports: bool = True
     heartbeat_file: Path | None = None
 
@@ -36,7 +40,7 @@ class ProvisionRequest(Body):
     gpu_count: int = Field(default=1, ge=1, le=16)
     min_vram_gb: float = Field(default=0, ge=0, le=10_000)
     disk_gib: float = Field(default=20, ge=8, le=16_000)
-    max_usd_per_hour: Decimal | None = Field(default=None, gt=0, le=1000)
+    max_usd_per_hour: Price | None = None
     min_reliability: float = Field(default=0.9, ge=0, le=1)
     regions: list[Country] = Field(default_factory=list, max_length=50)
     providers: list[Literal["vast", "tensordock", "gce"]] = Field(default_factory=list, max_length=10)
@@ -49,9 +53,7 @@ class ProvisionRequest(Body):
     """Patterns of big files that a wake restores before it says `usable`: `models/base*` or `*.gguf`."""
     setup: str | None = Field(default=None, max_length=16_384)
     idle_policy: IdlePolicyBody = IdlePolicyBody()
-    labels: dict[Annotated[str, Field(max_length=63)], Annotated[str, Field(max_length=200)]] = Field(
-        default_factory=dict, max_length=32
-    )
+    labels: Labels = Field(default_factory=dict)
     strategy: Literal["race", "round_robin", "coldstart", "auto", "serverless"] | None = None
     """None: your default."""
     interruptible: bool = False
@@ -120,7 +122,7 @@ class Patch(Body):
     idle_policy: IdlePolicyBody | None = None
     keep_awake_s: float | None = Field(default=None, ge=0, le=30 * 86400)
     """From now; 0 ends a keep-awake."""
-    labels: dict[str, str] | None = Field(default=None, max_length=32)
+    labels: Labels | None = None
     snapshot_every_s: float | None = Field(default=None, ge=0, le=86400)
     on_loss: Literal["wake", "hibernate"] | None = None
     retention: RetentionBody | None = None
@@ -136,7 +138,7 @@ class CloneBody(Body):
     gpu_name: str | None = Field(default=None, min_length=1, max_length=100)
     gpu_count: int | None = Field(default=None, ge=1, le=16)
     disk_gib: float | None = Field(default=None, ge=8, le=16_000)
-    max_usd_per_hour: Decimal | None = Field(default=None, gt=0, le=1000)
+    max_usd_per_hour: Price | None = None
     storage: Name | None = None
     """Where its own snapshots go; None: where the original's are."""
 
@@ -154,7 +156,7 @@ class ExecRequest(Body):
     """An argument vector; no shell is involved unless you name one."""
     stdin: str | None = Field(default=None, max_length=262_144)
     cwd: str | None = Field(default=None, max_length=1000)
-    env: dict[EnvName, str] = Field(default_factory=dict, max_length=64)
+    env: dict[EnvName, Annotated[str, Field(max_length=32_768)]] = Field(default_factory=dict, max_length=64)
     timeout_s: float = Field(default=60, gt=0, le=86_400)
 
 
@@ -333,7 +335,7 @@ class VerifyView(View):
 
 
 class AddressesBody(Body):
-    keys: list[Annotated[str, Field(max_length=200)]] = Field(default_factory=list, max_length=1000)
+    keys: list[ObjectKey] = Field(default_factory=list, max_length=1000)
     """Of packs; the manifest's address comes anyway."""
 
 

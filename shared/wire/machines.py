@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from shared.wire.base import Body, PageQuery, Query, View
+from shared.wire.base import Body, PageQuery, Price, Query, View
 from shared.wire.instances import Country, EnvName, Image, Name, Path
 
 
@@ -111,7 +111,7 @@ class OffersQuery(Query):
     gpu_count: int = Field(default=1, ge=1, le=16)
     min_vram_gb: float = Field(default=0, ge=0, le=10_000)
     disk_gib: float = Field(default=20, ge=8, le=16_000)
-    max_usd_per_hour: Decimal | None = Field(default=None, gt=0, le=1000)
+    max_usd_per_hour: Price | None = None
     min_reliability: float = Field(default=0.9, ge=0, le=1)
     region: str | None = Field(default=None, pattern=r"^[A-Z]{2}$")
     provider: Literal["vast", "tensordock", "gce"] | None = None
@@ -167,7 +167,7 @@ class PoolBody(Body):
     gpu_count: int = Field(default=1, ge=1, le=16)
     min_vram_gb: float = Field(default=0, ge=0, le=10_000)
     disk_gib: float = Field(default=20, ge=8, le=16_000)
-    max_usd_per_hour: Decimal | None = Field(default=None, gt=0, le=1000)
+    max_usd_per_hour: Price | None = None
     regions: list[Country] = Field(default_factory=list, max_length=50)
     image: Image | None = None
     env: dict[EnvName, Annotated[str, Field(max_length=4096)]] = Field(default_factory=dict, max_length=64)

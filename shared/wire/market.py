@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Decimal
 from typing import Literal
 
 from pydantic import Field
 
-from shared.wire.base import Body, Query, View
+from shared.wire.base import Body, Price, Query, View
 from shared.wire.machines import OfferView
 
 
@@ -88,7 +87,7 @@ class AlertBody(Body):
     """Tell me when this GPU is offered for less."""
 
     gpu_name: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._/-]*$")
-    usd_per_gpu_hour: Decimal = Field(gt=0, le=1000, max_digits=12)
+    usd_per_gpu_hour: Price
     interruptible: bool = False
     provider: Literal["vast", "tensordock", "gce"] | None = None
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pydantic import AwareDatetime
-
-from shared.wire.base import Query, View
+from shared.wire.base import Moment, Query, View
 
 
 class MetricsQuery(Query):
-    since: AwareDatetime | None = None
+    since: Moment | None = None
     """Six hours before `until` when left out; at most seven days before it."""
-    until: AwareDatetime | None = None
+    until: Moment | None = None
     """Now when left out."""
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from shared.domain.models import MOST_REPLICAS
-from shared.wire.base import Body, View
+from shared.wire.base import Body, Price, View
 from shared.wire.instances import Name
 
 ModelId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]{0,199}$")]
@@ -29,7 +29,7 @@ class DeployBody(Body):
     gpu_name: str | None = Field(default=None, min_length=1, max_length=100)
     replicas: int = Field(default=1, ge=1, le=MOST_REPLICAS)
     """So many servers on machines of their own behind the one endpoint; the least busy one is asked."""
-    max_usd_per_hour: Decimal | None = Field(default=None, gt=0, le=1000)
+    max_usd_per_hour: Price | None = None
     """Of each replica."""
     idle_after_s: float = Field(default=900, ge=0, le=7 * 86400)
     """Hibernates after so long without a request and wakes on the next; 0 is never."""

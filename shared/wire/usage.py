@@ -5,15 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from shared.wire.base import Body, Query, View
+from shared.wire.base import Body, Budget, Moment, Query, View
 
 
 class UsageQuery(Query):
-    since: AwareDatetime | None = None
+    since: Moment | None = None
     """The start of this month when left out."""
-    until: AwareDatetime | None = None
+    until: Moment | None = None
     """Now when left out."""
     instance: str | None = Field(default=None, max_length=60)
 
@@ -43,7 +43,7 @@ class BudgetView(View):
 
 
 class BudgetBody(Body):
-    usd_per_month: Decimal | None = Field(ge=0, le=10_000_000, decimal_places=2)
+    usd_per_month: Budget | None
     """None takes the budget away."""
 
 

@@ -125,7 +125,7 @@ class World:
             region="us-east-1",
             bucket=name,
             access_key="AKIA-ann",
-            sealed_secret=keys.sealed(self.deps.settings, id, b"the secret key"),
+            sealed_secret=keys.seal_text(self.deps.settings, keys.STORAGE, id, "the secret key"),
             created_at=now,
             tested_at=now,
         )

@@ -44,8 +44,12 @@ from tests.support.world import PRIVATE_PEM, PUBLIC_PEM, FakeAgent, World
 PASSWORD = "correct horse battery"
 PUBLIC = {"login", "refreshSession", "logout", "healthz", "agentBundle"}
 """Routes that anybody may call. Whoever adds one says so here, and says why in docs/security.md."""
-BEHIND_A_KEY = {"modelChat", "modelComplete", "modelEmbed", "modelServed"}
-"""Public in the manifest, because their credential is a deployment's key, which the flow checks."""
+OPENS = {
+    "user": {"a session", "an API key"},
+    "agent": {"a machine's token"},
+    "model": {"a model's key"},
+    "scheduler": {"the scheduler's token"},
+}
 PASSING = {"throttles", "ticks"}
 """What a refused call may leave: its own count against guessing."""
 
@@ -104,6 +108,15 @@ def calls() -> list[Call]:
     return found
 
 
+@dataclass(frozen=True)
+class Things:
+    ids: dict[str, str]
+    """By the parameter that names such a thing in paths."""
+    agent: FakeAgent
+    pending: Snapshot
+    model_key: str
+
+
 class Everybody:
     """Ann, Bob, an administrator and their things; every kind of credential, good and bad."""
 
@@ -116,7 +129,8 @@ class Everybody:
         gone = auth.create_user("gone@example.com", PASSWORD, False, deps)
         deps.store.commit([Put("users", gone.id, codec.encode(replace(gone, disabled=True)))])
         self.anns, self.ann_agent = world.running()
-        self.things, self.bobs_agent = self._things_of(self.bob)
+        bobs = self.things_of(self.bob)
+        self.things, self.bobs_agent, self.pending, self.model_key = bobs.ids, bobs.agent, bobs.pending, bobs.model_key
         self.oidc_key = oidc_key
         self.user = self.session(self.ann)
         self.admin = self.session(self.root)
@@ -179,7 +193,7 @@ class Everybody:
             "an unsigned scheduler's token": self.oidc(signer=None),
         }
 
-    def _things_of(self, user: User) -> tuple[dict[str, str], FakeAgent]:
+    def things_of(self, user: User) -> Things:
         """One of each thing that a path may name, by its parameter."""
         world, deps = self.world, self.world.deps
         instance, agent = world.running(user_id=user.id)
@@ -189,14 +203,12 @@ class Everybody:
         order = instances.start_exec(instance.id, ExecRequest(command=["true"]), user.id, deps, None)
         hook = webhooks.create(WebhookBody(url="http://127.0.0.1:1/hook"), user.id, deps)
         alert = alerts.create(AlertBody.model_validate({"gpu_name": "H100", "usd_per_gpu_hour": 1}), user.id, deps)
-        model = models.deploy(DeployBody(model="dumont/tiny-bigram", runtime="tiny"), user.id, deps, "bobs")
+        model = models.deploy(DeployBody(model="dumont/tiny-bigram", runtime="tiny"), user.id, deps, user.id)
         pools.put_pool("bobs-pool", PoolBody(target=0), user.id, deps)
         machines.block("fake-machine-1", BlockBody(why="bob's own reason"), user.id, deps)
         session = auth.login(LoginRequest(email=user.email, password=PASSWORD), "1.2.3.4", deps, "bob's laptop")
         family = jwt.decode(session.access_token, options={"verify_signature": False})["sid"]
-        self.pending = deps.records.load(Snapshot, pending.id)
-        self.model_key = str(model.key)
-        return {
+        ids = {
             "instance": instance.id,
             "snapshot": snapshot.id,
             "order": order.id,
@@ -207,7 +219,8 @@ class Everybody:
             "name": world.storage("bobs-bucket", user.id).name,
             "key": auth.create_key(KeyRequest(name="bob's own key"), user, deps).id,
             "session": str(family),
-        }, agent
+        }
+        return Things(ids, agent, deps.records.load(Snapshot, pending.id), str(model.key))
 
     def session(self, user: User) -> str:
         return access_token(user.id, "family", self.world.deps.settings, self.world.clock)
@@ -234,9 +247,7 @@ class Everybody:
             # A good user who is no administrator is refused as well.
             own = {"the scheduler's token", "a machine's token", "a model's key", "a session", "an API key"}
         else:
-            own = set(good) - {"user": {"a session", "an API key"}, "agent": {"a machine's token"}}.get(
-                call.caller, {"the scheduler's token"} if call.caller == "scheduler" else set()
-            )
+            own = set(good) - OPENS[call.caller]
         wrong = {**self.nobodys, **{name: good[name] for name in sorted(own)}}
         wrong |= {name: f"Bearer {token}" for name, token in self.schedulers.items()}
         wrong |= {name: f"Bearer {token}" for name, token in self.forged_schedulers.items()}
@@ -292,12 +303,10 @@ def test_no_route_opens_to_a_credential_that_is_not_its_own(
     before, rented = everybody.state(), len(everybody.world.provider.made)
 
     for call in walked:
-        if call.caller == "public" and call.id not in BEHIND_A_KEY:
+        if call.caller == "public":
             assert call.id in PUBLIC, f"{call.id} is public in the manifest and not in this test"
             continue
         wrong = everybody.wrong_for(call)
-        if call.id in BEHIND_A_KEY:
-            del wrong["a model's key"]
         for name, authorization in wrong.items():
             response = everybody.ask(call, authorization, params)
             expected = {401}
@@ -453,7 +462,7 @@ def test_a_models_endpoint_opens_to_its_own_key_alone(everybody: Everybody) -> N
     assert world.deps.records.load(Deployment, gone.id).state == "deleted"
 
     for call in calls():
-        if call.id in BEHIND_A_KEY:
+        if call.caller == "model":
             for params, key in ((everybody.things["model"], other.key), (gone.id, gone.key), ("x", other.key)):
                 assert everybody.ask(call, f"Bearer {key}", {"model": params}).status_code == 401, call.id
 

@@ -38,7 +38,7 @@ def with_store(world: World, store: Store) -> Deps:
 
 def everything(store: Store) -> dict[tuple[str, str], object]:
     names = [name for name in store.collections() if name not in backup.PASSING]
-    return {(name, id): data for name in names for id, data in backup._every(store, name)}
+    return {(name, id): data for name in names for id, data in backup.every(store, name)}
 
 
 def test_every_document_comes_back_as_it_was(tmp_path: Path) -> None:

@@ -368,7 +368,10 @@ def test_a_seat_that_is_not_what_is_asked_for_is_left(request_: dict[str, object
     warm(world, 1)
     body = ProvisionRequest.model_validate({"strategy": "serverless", **request_})
 
-    assert pools.claim(body, need_of(body), spec_of(body), world.user.id, world.deps, "k") is None
+    assert (
+        pools.claim(body, need_of(body), spec_of(body, world.user.id, world.deps), world.user.id, world.deps, "k")
+        is None
+    )
 
 
 def test_aged_seats_are_replaced_and_a_deleted_pool_leaves_nothing() -> None:

@@ -25,7 +25,7 @@ from shared import errors
 from shared.domain import models as domain
 from shared.domain.instance import Instance, State
 from shared.domain.models import RUNTIMES, Deployment
-from shared.flows import models, serving
+from shared.flows import keys, models, serving
 from shared.flows.auth import access_token, create_user
 from shared.wire.models import DeployBody
 from tests.support.http import client, error_of
@@ -214,7 +214,8 @@ def test_ollama_listens_on_the_machine_alone_and_every_server_is_given_a_key(wor
     assert domain.env_of(RUNTIMES["ollama"], 4096)["OLLAMA_HOST"] == f"127.0.0.1:{RUNTIMES['ollama'].inner_port}"
     _, deployment = deploy(world, model="llama3.1:8b", runtime="ollama", params_b=8)
     spec = world.instance(deployment.replicas[0].instance_id).spec
-    assert spec.env["MODEL_INNER_PORT"] == "11435" and len(spec.env["MODEL_KEY"]) == 43
+    env = keys.open_env(world.deps.settings, world.user.id, spec.env)
+    assert env["MODEL_INNER_PORT"] == "11435" and len(env["MODEL_KEY"]) == 43
     assert spec.ports == (11434,)
 
 

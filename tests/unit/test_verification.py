@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from pydantic import ValidationError
 
 from agent.snapshot.manifest import Frames, Writer
 from agent.snapshot.pack import RAW, Sealer
@@ -19,6 +20,7 @@ from shared.queries import owned
 from shared.store.shapes import EVENTS_OF_INSTANCE, SNAPSHOTS_OF_INSTANCE
 from shared.sweeps.retention import retention
 from shared.sweeps.verification import verification
+from shared.wire.instances import AddressesBody
 from tests.support.crashing import Crash, Fuse
 from tests.support.world import FakeAgent, World, crash_deps
 
@@ -297,7 +299,7 @@ def test_an_address_is_given_for_packs_and_the_manifest_only() -> None:
     view = snapshots.addresses(instance, only.id, [], some.world.deps)
 
     assert list(view.urls) == [only.manifest_key]
-    with pytest.raises(errors.InvalidRequest):
-        snapshots.addresses(instance, only.id, ["../i-2/m/s"], some.world.deps)
+    with pytest.raises(ValidationError):
+        AddressesBody(keys=["../i-2/m/s"])
     with pytest.raises(errors.NotFound):
         snapshots.addresses(instance, "s-none", [], some.world.deps)

@@ -54,8 +54,14 @@ def provision(world: World, data: bytes | str, **headers: str) -> Any:
         (b'{"gpu_count": NaN}', 400, "NaN"),
         (b'{"gpu_count": Infinity}', 400, "Infinity"),
         (b'{"gpu_count": "many"}', 400, "gpu_count"),
+        (b'{"gpu_count": "2"}', 400, "gpu_count"),
+        (b'{"gpu_count": true}', 400, "gpu_count"),
+        (b'{"gpu_count": 1.5}', 400, "gpu_count"),
+        (b'{"interruptible": 1}', 400, "interruptible"),
+        (b'{"idle_policy": {"disk_mb_s": 1e999}}', 400, "too large"),
+        (b'{"name": "\\udc00"}', 400, "surrogate"),
         (b'{"gpu_count": 0}', 400, "gpu_count"),
-        (b'{"gpu_count": 1e999}', 400, "gpu_count"),
+        (b'{"gpu_count": 1e999}', 400, "too large"),
         (b'{"gpu_count": 10000000000000000000000000000000}', 400, "gpu_count"),
         (b'{"unknown": 1}', 400, "unknown"),
         (b'{"max_usd_per_hour": -1}', 400, "max_usd_per_hour"),
@@ -253,12 +259,14 @@ def test_an_agents_token_dies_with_its_attempt(world: World) -> None:
 
 def test_an_agent_reaches_only_its_own_instances_objects(world: World) -> None:
     _, agent = world.running()
-    from shared.flows import agents
-    from shared.wire.agent import DownloadsRequest
+    from shared.flows import keys
 
+    token = f"{agent.attempt_id}.{keys.agent_secret(world.deps.settings, agent.attempt_id)}"
     for key in ("../i-other/m/s-0123456789abcdef", "m/../../x", "p/x", "/etc/passwd", "m/s-0123456789abcdef/.."):
-        with pytest.raises(errors.InvalidRequest):
-            agents.downloads(DownloadsRequest(keys=[key]), agent.me, world.deps)
+        response = client("agent", world.deps).post(
+            "/api/v1/agent/downloads", json={"keys": [key]}, headers={"Authorization": f"Bearer {token}"}
+        )
+        assert response.status_code == 400 and "keys" in error_of(response)["message"]
 
 
 # The error tree -------------------------------------------------------------------------------------------------------

@@ -1054,7 +1054,8 @@ export type UnblockMachineApiResponse = /** status 200 Take a block back */ {
 export type UnblockMachineApiArg = {
   machine: string;
 };
-export type MetricsApiResponse = /** status 200 Bytes. */ string;
+export type MetricsApiResponse =
+  /** status 200 An operator's figures, as Prometheus reads them */ string;
 export type MetricsApiArg = void;
 export type ListModelsApiResponse =
   /** status 200 LLM deployments and runtimes */ {

@@ -236,11 +236,11 @@ def _disk_gib(step: Step, attempt: Attempt) -> float:
 
 def _spec(step: Step, attempt: Attempt) -> MachineSpec:
     instance, settings = step.instance, step.deps.settings
-    env = dict(instance.spec.env)
+    env = keys.open_env(settings, instance.user_id, instance.spec.env)
     env["DUMONT_URL"] = settings.public_url.rstrip("/")
     if attempt.is_standby:
         env["DUMONT_ROLE"] = attempt.role
-    env["DUMONT_TOKEN"] = f"{attempt.id}.{keys.agent_secret(settings, attempt.id)}"
+    env["DUMONT_TOKEN"] = keys.agent_token(settings, attempt)
     return MachineSpec(
         image=instance.spec.image,
         disk_gib=_disk_gib(step, attempt),
