@@ -33,7 +33,8 @@ GOALS = {
     "hibernated": 2,
     "machines_while_used_up": 0,
     "refused": ["provision", "models", "wake"],
-    "told_by_webhook": {"budget_warning": 2, "budget_reached": 2},
+    # Of the month's budget for both, and of one's own.
+    "told_by_webhook": {"budget_warning": 2, "budget_reached": 3},
     "files_kept": True,
     "own_budget_slept_alone": True,
     "machines_left": 0,
@@ -87,7 +88,7 @@ def state(terminal: Terminal, name: str) -> str:
 
 
 def drive(cloud: Embedded, terminal: Terminal, told: list[dict[str, Any]]) -> dict[str, Any]:
-    terminal.run("provision", "--gpu", GPU, "--gpu-count", COUNT, "--name", "dear", "--no-hibernate")
+    terminal.run("provision", "--gpu", GPU, "--count", COUNT, "--name", "dear", "--no-hibernate")
     terminal.run("provision", "--gpu", "L4", "--name", "cheap", "--no-hibernate")
     for name in NAMES:
         terminal.run("exec", name, "--", "bash", "-c", f"echo {name} > note")
@@ -113,8 +114,6 @@ def drive(cloud: Embedded, terminal: Terminal, told: list[dict[str, Any]]) -> di
     refused = refusals(terminal)
     for words in refused.values():
         say(words)
-    until("every level is told", lambda: kinds(told)["budget_reached"] == len(NAMES))
-
     terminal.run("budget", "set", "100")
     for name in NAMES:
         terminal.run("wake", name)
@@ -124,6 +123,7 @@ def drive(cloud: Embedded, terminal: Terminal, told: list[dict[str, Any]]) -> di
     until("it sleeps", lambda: state(terminal, "cheap") == "hibernated")
     alone = state(terminal, "dear") == "running"
     say(f"an instance with a budget of its own sleeps alone: {alone}")
+    until("every level is told", lambda: kinds(told)["budget_reached"] > len(NAMES))
     totals = kinds(told)
     for name in NAMES:
         terminal.run("destroy", name, "--yes")

@@ -49,6 +49,10 @@ def _hold(budget: Budget, deps: Deps) -> int:
     word = f"{month} {100 if reached else 80}"
     whose = "this instance's budget of the month" if budget.instance_id else "this month's budget"
     used = f"${spent:.2f} of {whose}, ${budget.usd_per_month}, are spent"
+    if reached:
+        used += (
+            ": it sleeps and is not woken" if budget.instance_id else ": nothing new is rented, and what runs sleeps"
+        )
     if budget.told not in (word, f"{month} 100"):
 
         def tell(tx: Transaction) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from statistics import fmean, linear_regression, median, quantiles
@@ -17,12 +16,9 @@ from shared.domain import prices
 from shared.domain.reference_prices import reference_of
 from shared.flows import market
 from shared.providers.base import Features
-from shared.store import codec
-from shared.store.base import Put, Write
-from shared.store.counting import CountingStore
-from shared.store.sqlite import SqliteStore
 from shared.sweeps.market import EVERY_S, SEARCHES, sample, turn
 from shared.wire.market import MarketQuery
+from tests.support.market import month_of, year_of_forty_gpus
 from tests.support.world import World, an_offer
 
 START = datetime(2026, 11, 2, tzinfo=UTC)
@@ -123,29 +119,11 @@ def test_a_pass_searches_little(world: World) -> None:
 
 
 def test_a_month_of_a_year_of_forty_gpus_is_read_in_at_most_fifty_documents() -> None:
-    """Every hour of a year, three providers, both kinds; the regions of a day are in its one document."""
-    store = CountingStore(SqliteStore(":memory:"))
-    world = World(store=store)
-    now = world.clock.now()
-    hours = tuple(
-        prices.Hour(h, p, "US", 1, 4.0, 0.2, 0.2, 0.3, 0.4) for h in range(24) for p in ("vast", "gce", "tensordock")
-    )
-    writes: list[Write] = []
-    for number in range(40):
-        for spot in (False, True):
-            for day in range(366):
-                fresh = market.new_day(f"RTX {number}", spot, now - timedelta(days=day))
-                # Only what a month may read needs its hours: the others are there to be in the way.
-                kept = replace(fresh, hours=hours) if number == 7 and day <= 31 else fresh
-                writes.append(Put("prices", fresh.id, codec.encode(kept)))
-    for start in range(0, len(writes), 400):
-        store.commit(writes[start : start + 400])
-    world.running(gpu_name="RTX 4090")
-    user = world.user.id
+    store, world = year_of_forty_gpus()
 
     for interruptible in (False, True):
         store.reads = 0
-        shown = market.show(MarketQuery(gpu_name="RTX 7", days="30", interruptible=interruptible), user, world.deps)
+        shown = market.show(month_of(interruptible), world.user.id, world.deps)
         assert store.reads <= 50, store.reads
         assert len(shown.band) >= 30 and shown.enough and shown.now is not None
 

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import random
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
-from datetime import datetime, timedelta
-from itertools import pairwise
-
 import pytest
 
 from shared import errors
-from shared.clock import Clock, FakeClock
-from shared.domain.offer import MachineSpec, Need, Offer
+from shared.clock import FakeClock
+from shared.domain.offer import MachineSpec, Need
 from shared.providers.base import in_background
 from shared.providers.fake import FakeProvider
 from shared.providers.pacing import BACKGROUND_SHARE, DEFAULT_INTERVAL_S, PATIENCE_S, Paced
 from shared.store.sqlite import SqliteStore
-from shared.sweeps.market import SEARCHES, sample
-from tests.support.world import World, an_offer
+from shared.sweeps.market import SEARCHES
+from tests.support.market import Recorded, lived_week
+from tests.support.world import an_offer
 
 SPEC = MachineSpec(image="x", disk_gib=10, onstart="true")
 
@@ -84,20 +78,6 @@ def test_a_search_of_a_moment_ago_is_used_again(clock: FakeClock, inner: FakePro
         paced.offers(Need())
 
 
-class Recorded(FakeProvider):
-    """Notes when it was searched."""
-
-    def __init__(self, clock: FakeClock, stock: list[Offer]) -> None:
-        super().__init__(clock, stock)
-        self.name = "vast"
-        self.at: list[datetime] = []
-        self.clock: Clock = clock
-
-    def offers(self, need: Need) -> Sequence[Offer]:
-        self.at.append(self.clock.now())
-        return super().offers(need)
-
-
 def test_a_sample_yields_to_users_and_a_user_never_waits_for_more_than_one_search() -> None:
     clock = FakeClock()
     inner = Recorded(clock, [an_offer(1)])
@@ -133,52 +113,13 @@ def test_samples_leave_a_part_of_the_days_searches_to_users_and_a_new_day_begins
     assert len(inner.at) == 11
 
 
-class OwnTime:
-    """The clock of one request among many: what it sleeps passes for it alone."""
-
-    def __init__(self, base: FakeClock) -> None:
-        self._base, self.slept = base, 0.0
-
-    def now(self) -> datetime:
-        return self._base.now() + timedelta(seconds=self.slept)
-
-    def sleep(self, seconds: float) -> None:
-        self.slept += seconds
-
-
 def test_no_search_budget_is_exceeded_in_a_week_with_fifty_users() -> None:
     """Ten a minute, six seconds apart, 2,000 a day: several processes, and a rush a day in which everybody searches at once."""
-    world = World()
-    clock, quota, dice = world.clock, 2000, random.Random(6)
-    inner = Recorded(clock, [an_offer(1), an_offer(2, gpu_name="L4")])
-    inner.features = replace(inner.features, sells_spot=True)
-    sampler = Paced(inner, world.store, clock, account="key", searches_a_day=quota)
-    deps = replace(world.deps, providers=lambda: {"vast": sampler})
-    started, refused, served, samples = clock.now(), 0, 0, 0
-    for ten_minutes in range(7 * 144):
-        inner.clock = clock
-        before = len(inner.at)
-        sample(deps)
-        samples += len(inner.at) - before
-        hour = ten_minutes // 6 % 24
-        rush = hour == 10 and ten_minutes % 6 == 0
-        for user in range(50) if rush else range(dice.randint(0, 22 if 8 <= hour < 20 else 4)):
-            own = inner.clock = OwnTime(clock)
-            process = Paced(inner, world.store, own, account="key", searches_a_day=quota)
-            try:
-                process.offers(Need(gpu_name=f"{user}"))
-                served += 1
-            except errors.ProviderBusy:
-                refused += 1
-            assert own.slept <= DEFAULT_INTERVAL_S["search"], "nobody waits long for an answer"
-            clock.step(seconds=0 if rush else dice.uniform(0, 40))
-        behind = (ten_minutes + 1) * 600 - (clock.now() - started).total_seconds()
-        clock.step(seconds=max(0.0, behind))
+    week = lived_week(quota=2000)
 
-    at = sorted(inner.at)
-    assert min((b - a).total_seconds() for a, b in pairwise(at)) >= DEFAULT_INTERVAL_S["search"] - 1e-6
-    window = [(b - a).total_seconds() for a, b in zip(at, at[10:], strict=False)]
-    assert min(window) >= 60 - 1e-5, "never eleven within a minute"
-    assert max(Counter(one.date() for one in at).values()) <= quota
-    assert served > 5000 and refused >= 7 * 40, "the rushes are more than the provider takes"
-    assert samples > 7 * 144 * SEARCHES * 0.6, "and there is room for samples"
+    assert week.longest_wait_s <= DEFAULT_INTERVAL_S["search"], "nobody waits long for an answer"
+    assert week.shortest_gap_s >= DEFAULT_INTERVAL_S["search"] - 1e-6
+    assert week.most_a_minute <= 10, "never eleven within a minute"
+    assert week.most_a_day <= 2000
+    assert week.served > 5000 and week.refused >= 7 * 40, "the rushes are more than the provider takes"
+    assert week.samples > 7 * 144 * SEARCHES * 0.6, "and there is room for samples"
