@@ -339,6 +339,8 @@ class Instance:
     """Set when it could not."""
     standby_tries: int = 0
     standby_not_before: datetime | None = None
+    standby_silent_since: datetime | None = None
+    """Since when it has been silent while the instance's machine was heard."""
     give_up_why: str | None = None
     """Set when a person gave its machine up; the next step fails over whatever the machine says."""
     incoming_attempt_id: str | None = None
@@ -368,6 +370,7 @@ class Instance:
         return replace(
             self,
             standby_attempt_id=None,
+            standby_silent_since=None,
             standby_snapshot_id=None,
             standby_at=None,
             standby_order_id=None,

@@ -253,6 +253,31 @@ def test_a_preempted_standby_is_remade_and_filled_again(world: World) -> None:
     assert world.instance(instance.id).state is State.RUNNING
 
 
+def test_a_standby_that_hangs_is_remade_but_not_for_an_outage_of_ours(world: World) -> None:
+    instance, agent, follower = with_standby(world)
+    silence = world.deps.settings.silence_after_s
+
+    def live(seconds: float, *heard: FakeAgent) -> None:
+        for _ in range(int(seconds / 10)):
+            world.clock.step(seconds=10)
+            for one in heard:
+                one.beat()
+            world.advance(instance.id)
+
+    live(20 * silence)
+    agent.beat()
+    world.advance(instance.id)
+    live(3 * silence, agent, follower)
+    live(9 * silence, agent)
+    assert world.instance(instance.id).standby_attempt_id == follower.attempt_id, "it may come back"
+    live(3 * silence, agent, follower)
+    assert world.instance(instance.id).standby_silent_since is None
+    live(12 * silence, agent)
+    again = made(world, instance.id)
+    follow(world, instance.id, again)
+    assert again.attempt_id != follower.attempt_id and world.instance(instance.id).state is State.RUNNING
+
+
 def test_a_standby_lost_while_it_serves_leaves_the_newest_snapshot(world: World) -> None:
     instance, _, follower = on_standby(world)
     world.clock.step(minutes=6)

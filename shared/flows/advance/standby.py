@@ -22,6 +22,8 @@ from shared.providers.base import MachineStatus, Provider
 from shared.store.records import Transaction
 
 KEPT_IN = frozenset({State.RUNNING, State.HIBERNATING, State.WAKING, State.FAILING_OVER, State.ON_STANDBY})
+HANGS_SILENCES = 10
+"""A standby holds nobody's only copy: one that is silent for so many times what makes a machine suspect is remade."""
 AGAIN_AFTER_S = 60.0
 """Between two tries to make one."""
 
@@ -53,9 +55,10 @@ def keep(step: Step) -> Next:
         return _forget(step) if instance.attempt_id != instance.standby_attempt_id else None
     if holder is not None:
         heard = step.heard(holder)
-        if _gone(step, holder, heard):
-            step.say("standby_lost", "the standby is gone; another is made", attempt_id=holder.id)
-            step.end_attempt(holder, Outcome.LOST, "the standby is gone")
+        why = _lost(step, holder, heard)
+        if why is not None:
+            step.say("standby_lost", f"the standby {why}; another is made", attempt_id=holder.id)
+            step.end_attempt(holder, Outcome.LOST, f"the standby {why}")
             return AGAIN
         # A follower's signs of life are on record half as often: its look falls together with its instance's.
         look_at = step.ask_after(heard) + timedelta(seconds=2 * step.deps.settings.heartbeat_s)
@@ -110,14 +113,30 @@ def _forget(step: Step) -> Next:
     return AGAIN
 
 
-def _gone(step: Step, holder: Attempt, heard: datetime) -> bool:
-    """A silent standby is asked after at the provider, as any machine is."""
-    if step.now - heard < timedelta(seconds=step.deps.settings.silence_after_s) or holder.machine_id is None:
-        return False
-    try:
-        return step.provider(holder.provider).get(holder.machine_id).status is MachineStatus.STOPPED
-    except errors.MachineNotFound:
-        return True
+def _lost(step: Step, holder: Attempt, heard: datetime) -> str | None:
+    """Why it is to be remade. A silent standby is asked after at the provider, as any machine is."""
+    silent = step.now - heard >= timedelta(seconds=step.deps.settings.silence_after_s)
+    if silent and holder.machine_id is not None:
+        try:
+            status = step.provider(holder.provider).get(holder.machine_id).status
+        except errors.MachineNotFound:
+            return "is gone"
+        if status in (MachineStatus.STOPPED, MachineStatus.BROKEN):
+            return f"is {status}"
+    return _hangs(step, silent)
+
+
+def _hangs(step: Step, silent: bool) -> str | None:
+    """Its machine runs and nothing is heard of it. An outage of ours would silence the instance's machine as well."""
+    instance, silence = step.instance, timedelta(seconds=step.deps.settings.silence_after_s)
+    serving = next((a for a in step.attempts if a.id == instance.attempt_id and not a.is_standby), None)
+    alone = silent and serving is not None and step.now - step.heard(serving) < silence
+    since = (instance.standby_silent_since or step.now) if alone else None
+    if since != instance.standby_silent_since:
+        step.change(lambda tx, fresh: tx.save(replace(fresh, standby_silent_since=since)))
+    if since is not None and step.now - since >= HANGS_SILENCES * silence:
+        return f"has been silent for {HANGS_SILENCES * silence.total_seconds():.0f} s, while its instance's machine is heard"
+    return None
 
 
 def _make(step: Step, wanted: Standby) -> Next:
