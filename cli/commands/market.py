@@ -88,7 +88,8 @@ def market_show(gpu: str, days: str, interruptible: bool, provider: str | None, 
     for one in found["yours"]:
         if one["cheaper_percent"] >= 5:
             click.echo(
-                f"{one['name']} pays ${one['usd_per_gpu_hour']:.3f}; the cheapest tenth asks {one['cheaper_percent']:.0f} % less"
+                f"{one['name']} pays ${one['usd_per_gpu_hour']:.3f} for a GPU and hour; "
+                f"the cheapest tenth of all {gpu} asks {one['cheaper_percent']:.0f} % less"
             )
 
 

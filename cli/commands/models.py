@@ -82,6 +82,9 @@ def models_runtimes() -> None:
 @click.option("--quantization", type=click.Choice(["fp16", "fp8", "q8", "awq", "gptq", "q4"]))
 @click.option("--context", type=int, default=8192, show_default=True, help="Tokens.")
 @click.option("--params", type=Number(), help="Billions of parameters, when the name does not tell.")
+@click.option(
+    "--config", type=click.File(), help="The model's config.json, for an exact KV cache; - for standard input."
+)
 @click.option("--gpu", help="GPU model; else the cheapest that holds it.")
 @click.option("--replicas", type=int, default=1, show_default=True, help="Servers behind the one endpoint, 1 to 8.")
 @click.option("--max-price", type=Number(), help="Dollars an hour, at most, of each replica.")
@@ -94,9 +97,14 @@ def models_runtimes() -> None:
 @click.option("--timeout", type=Duration(), default="30m", show_default=True)
 def models_deploy(model: str, **given: Any) -> None:
     """Deploy a model and wait until it has answered once."""
+    try:
+        config = json.load(given["config"]) if given["config"] else None
+    except ValueError as error:
+        raise click.BadParameter(f"{given['config'].name} is no JSON", param_hint="--config") from error
     api = client()
     body = {
         "model": model,
+        "config": config,
         "runtime": given["runtime"],
         "name": given["name"],
         "quantization": given["quantization"],

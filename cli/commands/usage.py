@@ -60,8 +60,9 @@ def _stored(storage: dict[str, Any]) -> str:
 
 @click.group(invoke_without_command=True)
 @measured
+@click.option("--by", type=click.Choice(["instance", "day", "provider"]), default="instance", show_default=True)
 @click.pass_context
-def usage(ctx: click.Context, /, **given: Any) -> None:
+def usage(ctx: click.Context, /, by: str, **given: Any) -> None:
     """What it cost, and what was saved."""
     if ctx.invoked_subcommand:
         return
@@ -90,7 +91,11 @@ def usage(ctx: click.Context, /, **given: Any) -> None:
         )
     if saved["no_reference"]:
         click.echo(f"no reference price, so not counted against the market: {', '.join(saved['no_reference'])}")
-    if found["instances"]:
+    if by != "instance":
+        click.echo("")
+        rows = [[one.get("day") or one["name"], usd(one["usd"])] for one in found[f"{by}s"] if float(one["usd"])]
+        table(rows, [by.upper(), "MACHINES COST"])
+    elif found["instances"]:
         click.echo("")
         rows = [
             [one["name"], one["state"], usd(one["usd"]), usd(one["wasted_usd"]), usd(one["asleep_saved_usd"])]

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from shared.domain.offer import normal_gpu
 from shared.errors import InvalidRequest
 from shared.frozen import dataclass
 
@@ -113,8 +114,13 @@ FAMILIES: tuple[tuple[str, float, Shape], ...] = (
     (r"gemma-?2.*\b27b", 27.2, Shape(46, 16, 128, "Gemma 2 27B")),
     (r"phi-3.*mini", 3.82, Shape(32, 32, 96, "Phi-3 mini")),
 )
-GPU_SIZES = (16, 24, 32, 48, 80, 141)
-"""GB of one GPU, as the markets have them."""
+GPU_SIZES = (80, 141)
+"""GB of one GPU: the largest that is common, and the largest."""
+GPU_GB = {
+    "TESLA T4": 15, "RTX A4000": 16, "L4": 22, "RTX 3090": 24, "RTX 4090": 24, "RTX A5000": 24, "RTX 5090": 32, "L40": 46,
+    "L40S": 46, "RTX A6000": 48, "RTX 6000ADA": 48, "H100 SXM": 80, "H100 PCIE": 80, "H200": 141,
+}  # fmt: skip
+"""Of GPUs that come in one size: how many of them a model needs is known before the market is asked."""
 GPU_COUNTS = (1, 2, 4, 8)
 USABLE = 0.92
 OVERHEAD_GB = 1.5
@@ -180,21 +186,27 @@ def fit(
     params_b: float | None,
     config: Mapping[str, Any] | None,
     many_gpus: bool,
+    gpu_name: str | None = None,
 ) -> Fit:
-    """The smallest number of GPUs, and the VRAM of each. Raises InvalidRequest with the numbers when nothing holds it."""
+    """The smallest number of GPUs, of any or of the one named, and the VRAM of each.
+
+    Raises InvalidRequest with the numbers when nothing holds it.
+    """
     billions, shape = shape_of(model, params_b, config)
     weights = billions * BITS[quantization] / 8
     kv = 2 * shape.layers * shape.kv_heads * shape.head_dim * 2 * context / 1e9
     overhead = OVERHEAD_GB + ACTIVATIONS * weights
     total = weights + kv + overhead
     counts = GPU_COUNTS if many_gpus else (1,)
+    card = GPU_GB.get(normal_gpu(gpu_name)) if gpu_name else None
+    largest = card or GPU_SIZES[-1]
     for count in counts:
         each = total / count / USABLE
-        if each <= GPU_SIZES[-1]:
+        if each <= largest:
             vram = math.ceil(each * 10) / 10
-            size = next(s for s in GPU_SIZES if s >= vram)
             # Two cards of a common size beat one that hardly exists.
-            if size == GPU_SIZES[-1] and count < counts[-1] and total / (count * 2) / USABLE <= GPU_SIZES[-2]:
+            rare = card is None and vram > GPU_SIZES[-2]
+            if rare and count < counts[-1] and total / (count * 2) / USABLE <= GPU_SIZES[-2]:
                 continue
             words = (
                 f"{weights:.1f} GB of weights ({billions:g} billion at {BITS[quantization]:g} bits) + {kv:.1f} GB of KV cache "
@@ -202,11 +214,11 @@ def fit(
                 f"{count} GPU{'s' if count > 1 else ''} of {vram:g} GB or more"
             )
             return Fit(billions, weights, kv, overhead, total, count, vram, words)
-    largest = counts[-1] * GPU_SIZES[-1] * USABLE
+    most = f"{counts[-1]}x {gpu_name if card else 'any GPU'}"
     raise InvalidRequest(
         f"{model} needs {total:.0f} GB ({weights:.0f} GB of weights, {kv:.0f} GB of KV cache for {context} tokens); "
-        f"{counts[-1]} GPU{'s' if counts[-1] > 1 else ''} of {GPU_SIZES[-1]} GB hold {largest:.0f} GB. "
-        "Take a smaller context, a quantization, or a smaller model"
+        f"{most} of {largest} GB hold {counts[-1] * largest * USABLE:.0f} GB. "
+        f"Take a smaller context, a quantization, {'a larger GPU, ' if card else ''}or a smaller model"
     )
 
 

@@ -54,7 +54,9 @@ def _fit(body: wire.DeployBody, runtime: Runtime) -> tuple[str, Fit]:
         raise errors.InvalidRequest(f"quantization: {runtime.name} serves {domain.known_words([*own, 'fp16'])}")
     if runtime.name == TINY:
         return quantization, Fit(0.000_001, 0, 0, 0.5, 0.5, 1, 1, "a bigram model of a few kilobytes fits anywhere")
-    found = domain.fit(body.model, body.context, quantization, body.params_b, body.config, runtime.many_gpus)
+    found = domain.fit(
+        body.model, body.context, quantization, body.params_b, body.config, runtime.many_gpus, body.gpu_name
+    )
     return quantization, found
 
 

@@ -72,6 +72,17 @@ def test_known_families_come_out_as_published() -> None:
     assert (fit.gpu_count, "Llama 3 8B" in fit.why) == (1, True)
 
 
+def test_of_a_gpu_that_is_named_as_many_are_taken_as_hold_it() -> None:
+    def gpus(gpu: str | None, model: str = "Qwen/Qwen2.5-72B-Instruct") -> int:
+        return domain.fit(model, 8192, "fp16", None, None, many_gpus=True, gpu_name=gpu).gpu_count
+
+    assert (gpus("rtx-4090"), gpus("RTX A6000"), gpus("H200"), gpus(None)) == (8, 4, 2, 4)
+    assert gpus("RTX 4090", "Qwen/Qwen2.5-7B-Instruct") == 1
+    assert gpus("A100 SXM4") == gpus(None), "one that comes in several sizes tells nothing"
+    with pytest.raises(errors.InvalidRequest, match=r"8x Tesla T4 of 15 GB hold 110 GB.*larger GPU"):
+        gpus("Tesla T4")
+
+
 def test_the_models_own_config_wins_and_a_broken_one_is_refused() -> None:
     config = {"num_hidden_layers": 10, "num_attention_heads": 8, "hidden_size": 1024}
     fit = domain.fit("some/model-1b", 1000, "fp16", None, config, many_gpus=True)
