@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import sys
 import threading
 import time
@@ -15,7 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from agent.api import VERSION, Api, Refused, Stopped, Unreachable
+from agent.api import PROTOCOL, VERSION, Api, Refused, Stopped, Unreachable
 from agent.gpu import Monitor, cuda_version
 from agent.idle import Counters, Judgement, Sample, Watch, file_time
 from agent.orders import Orders, disk_free
@@ -25,6 +26,8 @@ ADOPTED_WITHIN_S = 600.0
 PROBE_WRITE = 64 << 20
 TOLD_AGAIN_S = 300.0
 """So often a heartbeat asks for everything it was told before."""
+CHECK = "--check"
+"""Asks an agent whether it can start on this machine."""
 WORK = ("exec", "setup", "snapshot", "restore")
 
 
@@ -65,6 +68,7 @@ def probe(settings: Settings, api: Api, monitor: Monitor) -> dict[str, Any]:
         "disk_write_mb_s": written,
         "download_mb_s": down,
         "agent_version": VERSION,
+        "protocol": PROTOCOL,
         "python": platform.python_version(),
         "problems": problems,
     }
@@ -86,6 +90,7 @@ def _disk_speed(path: Path) -> float:
 
 def register(settings: Settings, api: Api, monitor: Monitor) -> dict[str, Any]:
     """Adopted, with settings and first orders. Raises Stopped otherwise."""
+    api = api.traced(settings.trace)
     body = probe(settings, api, monitor)
     body["ready_at"] = now().isoformat()
     until = time.monotonic() + ADOPTED_WITHIN_S
@@ -131,7 +136,7 @@ class Life:
         self._watch = Watch()
         self._counters = Counters(shared_host=settings.root is not None)
         self._carry: Any = None
-        self._read_at = 0.0
+        self._read_at = self._update_at = 0.0
         self._take(registered)
         self._orders.give(registered["orders"])
 
@@ -191,6 +196,7 @@ class Life:
             "disk_mb_s": sample.disk_mb_s,
             "running_orders": list(self._orders.running())[:100],
             "carry": self._carry,
+            "protocol": PROTOCOL,
         }
         try:
             answer = self._api.post("/agent/heartbeat", body, tries=2)
@@ -199,21 +205,50 @@ class Life:
             return
         self._take(answer)
         self._carry = answer.get("carry")
+        if answer.get("update") and not self._orders.running() and time.monotonic() >= self._update_at:
+            # Before it takes new orders: nothing runs that would end with us.
+            self._update_at = time.monotonic() + TOLD_AGAIN_S
+            update(self._api)
         self._orders.give(answer["orders"])
 
 
+class Updated(Exception):
+    """A newer agent lies where this one was started from; the start script starts it."""
+
+
+def update(api: Api) -> None:
+    """Raises Updated once a newer agent is in our place. It is tried first: one that cannot start here leaves us as we are."""
+    bundle = Path(sys.argv[0])
+    part = bundle.with_name(bundle.name + ".part")
+    try:
+        part.write_bytes(api.get_bytes("/agent/bundle"))
+        tried = subprocess.run([sys.executable, part, CHECK], capture_output=True, text=True, timeout=60)
+        if tried.returncode != 0:
+            raise ValueError(tried.stderr.strip()[-300:])
+        part.replace(bundle)
+    except (Unreachable, Refused, OSError, ValueError, subprocess.SubprocessError) as error:
+        log(f"a newer agent cannot take over: {type(error).__name__}: {error}")
+        return
+    raise Updated(f"a newer agent takes over: {tried.stdout.strip()}")
+
+
 def main() -> int:
+    if sys.argv[1:] == [CHECK]:
+        print(f"protocol {PROTOCOL}")
+        return 0
     settings = load()
     api = Api(settings.url, settings.token)
     monitor = Monitor()
     try:
         registered = register(settings, api, monitor)
-        log(f"adopted by instance {registered['settings']['instance_id']}")
+        log(f"adopted by instance {registered['settings']['instance_id']}", settings.trace)
         Life(settings, api, monitor, registered).run()
     except Stopped as stopped:
         log(f"stops: {stopped}")
         settings.token_file.unlink(missing_ok=True)
         return 0
+    except Updated as updated:
+        log(str(updated))
     finally:
         monitor.close()
     return 1

@@ -24,6 +24,8 @@ from agent.snapshot.save import save
 from agent.snapshot.transport import Transport
 from agent.work import Work
 
+KINDS = ("restore", "snapshot", "exec", "keys", "setup", "stop")
+"""What can be ordered; a newer control plane may know more."""
 OUTPUT_LIMIT = 256 * 1024
 KEPT = 500
 
@@ -63,13 +65,20 @@ class Orders:
             threading.Thread(target=target, args=(order,), daemon=True).start()
 
     def _tell_again(self, order: dict[str, Any]) -> None:
-        self._report(order["id"], self._ended[order["id"]])
+        self._report(order, self._ended[order["id"]])
         self._end(order)
 
     def _follow(self, order: dict[str, Any]) -> None:
-        follow = getattr(self, "_" + order["kind"], None)
+        kind, trace = order["kind"], order.get("trace")
+        log(f"order {order['id']} begins: {kind}", trace)
         try:
-            outcome = follow(order) if follow else {"state": "failed", "error": "this agent does not know such orders"}
+            if kind in KINDS:
+                outcome = getattr(self, "_" + kind)(order)
+            else:
+                outcome = {
+                    "state": "failed",
+                    "error": f"this agent knows no orders to {str(kind)[:40]}; a newer one may",
+                }
         except (SnapshotError, Refused, Unreachable, OSError, ValueError) as error:
             outcome = {"state": "failed", "error": f"{type(error).__name__}: {error}"[:1900]}
         except Stopped as stopped:
@@ -81,7 +90,8 @@ class Orders:
             while len(self._ended) > KEPT:
                 self._ended.pop(next(iter(self._ended)))
             write_private(self._file, json.dumps(self._ended))
-        self._report(order["id"], outcome)
+        log(f"order {order['id']} ends: {outcome['state']}", trace)
+        self._report(order, outcome)
         self._end(order)
 
     def _end(self, order: dict[str, Any]) -> None:
@@ -91,13 +101,17 @@ class Orders:
             # Somebody may wait for what comes next.
             self._wake()
 
-    def _report(self, order_id: str, outcome: dict[str, Any]) -> None:
+    def _report(self, order: dict[str, Any], outcome: dict[str, Any]) -> None:
         try:
-            self._api.post("/agent/results", {"order_id": order_id, **outcome}, tries=None)
+            self._ask(order).post("/agent/results", {"order_id": order["id"], **outcome}, tries=None)
         except Stopped as stopped:
             self.stopped = str(stopped)
         except Refused as refused:
-            log(f"the result of {order_id} was refused: {refused}")
+            log(f"the result of {order['id']} was refused: {refused}")
+
+    def _ask(self, order: dict[str, Any]) -> Api:
+        """Our API, in whose log what an order asks for is found with the request that it follows from."""
+        return self._api.traced(order.get("trace"))
 
     def _read(self) -> dict[str, dict[str, Any]]:
         try:
@@ -167,7 +181,7 @@ class Orders:
             key=base64.b64decode(payload["key"]),
             snapshot_id=payload["snapshot_id"],
             parent_key=payload.get("parent_manifest_key"),
-            transport=Transport(self._api, payload["snapshot_id"]),
+            transport=Transport(self._ask(order), payload["snapshot_id"]),
             state=self._settings.state,
             only_changes=bool(payload.get("only_changes")),
             # Only snapshots beside the user's work are taken when nothing changed may be an answer.
@@ -177,7 +191,7 @@ class Orders:
         if saved.get("unchanged"):
             return {"state": "done", "stage": "unchanged"}
         commit = {**saved, "order_id": order["id"], "seconds": time.monotonic() - started}
-        answer = self._api.post("/agent/snapshots", commit, tries=30)
+        answer = self._ask(order).post("/agent/snapshots", commit, tries=30)
         if not answer["verified"]:
             return {"state": "failed", "error": str(answer["problem"])[:1900]}
         return {"state": "done"}
@@ -186,7 +200,7 @@ class Orders:
         payload = order["payload"]
 
         def usable(done: int, total: int) -> None:
-            self._api.post(
+            self._ask(order).post(
                 "/agent/results",
                 {
                     "order_id": order["id"],
@@ -202,7 +216,7 @@ class Orders:
             place=self._settings.place,
             key=base64.b64decode(payload["key"]),
             manifest_key=payload["manifest_key"],
-            transport=Transport(self._api, payload["snapshot_id"]),
+            transport=Transport(self._ask(order), payload["snapshot_id"]),
             state=self._settings.state,
             hot=payload.get("hot", []),
             # Nobody is let onto a standby before it holds everything.

@@ -18,6 +18,8 @@ class Settings:
     """Set by the local cloud only: absolute workspace paths lie below it."""
     standby: bool = False
     """A CPU machine that only follows snapshots until it takes over."""
+    trace: str | None = None
+    """Of the request that this machine was rented for."""
 
     @property
     def state(self) -> Path:
@@ -53,6 +55,7 @@ def load() -> Settings:
         home=home,
         root=os.environ.get("DUMONT_ROOT"),
         standby=os.environ.get("DUMONT_ROLE") == "standby",
+        trace=os.environ.get("DUMONT_TRACE"),
     )
 
 
@@ -65,6 +68,7 @@ def write_private(path: Path, text: str) -> None:
     os.replace(part, path)
 
 
-def log(message: str) -> None:
-    """A plain line with the time; never a credential."""
-    os.write(1, f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {message}\n".encode())
+def log(message: str, trace: str | None = None) -> None:
+    """A plain line with the time, and the trace of the request that it follows from; never a credential."""
+    about = f" trace={trace}" if trace else ""
+    os.write(1, f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {message}{about}\n".encode())

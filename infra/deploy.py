@@ -179,6 +179,8 @@ def deploy_words(function: Function, target: Target, folder: Path, mounted: Sequ
         "DUMONT_OIDC_AUDIENCE": AUDIENCE,
         "DUMONT_OIDC_EMAIL": target.account("tick"),
         "THREADS": str(function.concurrency),
+        # Cloud Run tells no function its project, and a log line names its trace with it.
+        "PROJECT_ID": target.project,
         **({"DUMONT_GCE_PROJECT": target.project} if account == "rent" else {}),
         **dict(target.settings),
     }

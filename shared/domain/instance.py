@@ -358,6 +358,8 @@ class Instance:
     """The newest."""
     drills: tuple[datetime, ...] = ()
     """When it was drilled lately; limits the next."""
+    trace: str | None = None
+    """Of the request that set it in motion last."""
 
     def enter(self, state: State, now: datetime) -> Instance:
         """The instance in its next state. Raises IllegalTransition."""

@@ -33,6 +33,8 @@ class Order:
     truncated: bool = False
     error: str | None = None
     finished_at: datetime | None = None
+    trace: str | None = None
+    """Of the request that it follows from."""
 
     @property
     def ended(self) -> bool:

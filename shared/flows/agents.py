@@ -306,16 +306,16 @@ def _work(instance: Instance, attempt: Attempt) -> Literal["runs", "held", "ende
 def _orders(deps: Deps, instance: Instance, attempt: Attempt, told: bool = False) -> list[wire.Order]:
     where = {"attempt_id": attempt.id, "state": "pending"}
     pending = [] if told else deps.records.all(Order, ORDERS_PENDING, where)
-    given = [(order.id, order.kind, order.payload) for order in sorted(pending, key=lambda o: o.created_at)]
+    given = [(one.id, one.kind, one.payload, one.trace) for one in sorted(pending, key=lambda order: order.created_at)]
     answer = []
-    for id, kind, payload in [*given, *standing(instance, attempt.id)]:
+    for id, kind, payload, trace in [*given, *((*one, None) for one in standing(instance, attempt.id))]:
         given_out = dict(payload)
         if kind in ("restore", "snapshot"):
             key = keys.data_key(deps, str(given_out.pop("key_of", instance.id)))
             given_out["key"] = base64.b64encode(key).decode()
         elif kind == "exec":
             given_out["env"] = keys.open_env(deps.settings, attempt.user_id, given_out.get("env", {}))
-        answer.append(wire.Order.model_validate({"id": id, "kind": kind, "payload": given_out}))
+        answer.append(wire.Order.model_validate({"id": id, "kind": kind, "payload": given_out, "trace": trace}))
     return answer
 
 
@@ -341,7 +341,13 @@ def heartbeat(body: wire.Heartbeat, agent: Attempt, deps: Deps) -> wire.Heartbea
     if _to_save(instance, agent, now):
         instance = deps.records.transact(lambda tx: _save_now(tx, agent))
     orders = _orders(deps, instance, agent, told)
-    answer = wire.HeartbeatAnswer(settings=_settings(deps, instance, agent), orders=orders, now=now, carry=carry)
+    answer = wire.HeartbeatAnswer(
+        settings=_settings(deps, instance, agent),
+        orders=orders,
+        now=now,
+        carry=carry,
+        update=body.protocol < wire.PROTOCOL,
+    )
     due = instance.next_action_at
     if due is not None and due <= now - timedelta(seconds=deps.settings.heartbeat_busy_s):
         try:

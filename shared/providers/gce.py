@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from google.api_core import exceptions
 from google.api_core.client_options import ClientOptions
@@ -23,9 +23,9 @@ from shared import errors
 from shared.domain.attempt import LABEL_PREFIX
 from shared.domain.offer import MachineSpec, Need, Offer
 from shared.frozen import dataclass
+from shared.logs import asking, traceparent
 from shared.providers.base import Features, MachineStatus, RentedMachine, boot_script
 
-T = TypeVar("T")
 CALL_S = 30.0
 INSERT_PATIENCE_S = 12.0
 """How long a create waits to learn that the zone has no room; a machine that is being made is answered at once after it."""
@@ -134,9 +134,7 @@ class Gce:
             # The same token is the same request: a repetition that got through twice is one machine.
             "request_id": str(uuid.uuid5(uuid.NAMESPACE_URL, token)),
         }
-        operation = self._ask(
-            lambda: self._instances.insert_unary(request=request, timeout=CALL_S, retry=None), acts=True
-        )
+        operation = self._ask(self._instances.insert_unary, request, acts=True)
         until = time.monotonic() + INSERT_PATIENCE_S
         pause = 0.2
         while operation.status != compute_v1.Operation.Status.DONE and time.monotonic() < until:
@@ -156,16 +154,14 @@ class Gce:
     def get(self, machine_id: str) -> RentedMachine:
         zone, name = _place(machine_id)
         request = {"project": self._project, "zone": zone, "instance": name}
-        found = self._ask(lambda: self._instances.get(request=request, timeout=CALL_S, retry=None), acts=False)
+        found = self._ask(self._instances.get, request, acts=False)
         return _machine_from(found)
 
     def list(self) -> Sequence[RentedMachine]:
         request = {
             "project": self._project, "filter": f"name:{LABEL_PREFIX}*", "max_results": 500,
         }  # fmt: skip
-        pages = self._ask(
-            lambda: list(self._instances.aggregated_list(request=request, timeout=CALL_S, retry=None)), acts=False
-        )
+        pages = self._ask(self._instances.aggregated_list, request, list, acts=False)
         return [
             _machine_from(one) for _, scoped in pages for one in scoped.instances if one.name.startswith(LABEL_PREFIX)
         ]
@@ -173,7 +169,7 @@ class Gce:
     def terminate(self, machine_id: str) -> None:
         zone, name = _place(machine_id)
         request = {"project": self._project, "zone": zone, "instance": name}
-        self._ask(lambda: self._instances.delete_unary(request=request, timeout=CALL_S, retry=None), acts=True)
+        self._ask(self._instances.delete_unary, request, acts=True)
 
     def _body(self, zone: str, kind: Kind, spec: MachineSpec, token: str, spot: bool) -> compute_v1.Instance:
         gpu = kind.gpu_count > 0
@@ -215,18 +211,28 @@ class Gce:
 
     def _operation(self, zone: str, name: str) -> compute_v1.Operation:
         request = {"project": self._project, "zone": zone, "operation": name}
-        return self._ask(lambda: self._operations.get(request=request, timeout=CALL_S, retry=None), acts=False)
+        found: compute_v1.Operation = self._ask(self._operations.get, request, acts=False)
+        return found
 
     def _reachable(self) -> None:
         """Credentials and project are tried before anything is promised."""
         request = {"project": self._project, "zone": self._zones[0], "max_results": 1}
-        self._ask(
-            lambda: next(iter(self._instances.list(request=request, timeout=CALL_S, retry=None).pages)), acts=False
-        )
+        self._ask(self._instances.list, request, lambda found: next(iter(found.pages)), acts=False)
 
-    def _ask(self, call: Callable[[], T], *, acts: bool) -> T:
+    def _ask(
+        self,
+        call: Callable[..., Any],
+        request: dict[str, Any],
+        take: Callable[[Any], Any] = lambda found: found,
+        *,
+        acts: bool,
+    ) -> Any:
+        """`take`: what is wanted of the answer, where more of it is fetched on the way."""
         try:
-            return call()
+            with asking(self.name, call.__name__) as asked:
+                found = take(call(request=request, timeout=CALL_S, retry=None, metadata=tuple(traceparent().items())))
+                asked.status = 200
+                return found
         except exceptions.GoogleAPICallError as error:
             _translate(error, acts)
         except (exceptions.RetryError, OSError) as error:

@@ -18,6 +18,7 @@ import httpx
 from shared import errors
 from shared.domain.attempt import LABEL_PREFIX
 from shared.domain.offer import MachineSpec, Need, Offer
+from shared.logs import asking, traceparent
 from shared.providers.base import Features, MachineStatus, RentedMachine, boot_script
 
 IMAGE = "ubuntu2404_ml_pytorch"
@@ -140,12 +141,13 @@ class TensorDock:
     def _call(self, method: str, path: str, body: Any, *, acts: bool, timeout: float | None = None) -> dict[str, Any]:
         """The only place that speaks HTTP. `acts`: a lost answer leaves the outcome unknown."""
         options: dict[str, Any] = {"timeout": httpx.Timeout(timeout, connect=5.0)} if timeout else {}
+        if body is not None:
+            options["json"] = body
+        headers = {**self._headers, **traceparent()}
         try:
-            response = (
-                self._client.request(method, path, json=body, headers=self._headers, **options)
-                if body is not None
-                else self._client.request(method, path, headers=self._headers, **options)
-            )
+            with asking(self.name, f"{method} {path}") as asked:
+                response = self._client.request(method, path, headers=headers, **options)
+                asked.status = response.status_code
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise errors.ProviderBusy("TensorDock cannot be reached", 5) from error
         except httpx.HTTPError as error:

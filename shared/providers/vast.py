@@ -20,6 +20,7 @@ import httpx
 from shared import errors
 from shared.domain.attempt import LABEL_PREFIX
 from shared.domain.offer import MachineSpec, Need, Offer
+from shared.logs import asking, traceparent
 from shared.providers.base import Features, MachineStatus, RentedMachine
 
 PAGE = 25
@@ -120,8 +121,11 @@ class Vast:
     ) -> dict[str, Any]:
         """The only place that speaks HTTP. `acts`: a lost answer leaves the outcome unknown."""
         options: dict[str, Any] = {"timeout": httpx.Timeout(timeout, connect=5.0)} if timeout else {}
+        headers = {**self._headers, **traceparent()}
         try:
-            response = self._client.request(method, path, json=body, params=params, headers=self._headers, **options)
+            with asking(self.name, f"{method} {path}") as asked:
+                response = self._client.request(method, path, json=body, params=params, headers=headers, **options)
+                asked.status = response.status_code
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise errors.ProviderBusy("Vast.ai cannot be reached", 5) from error
         except httpx.HTTPError as error:

@@ -22,7 +22,7 @@ from shared.domain.bids import BidMemory
 from shared.domain.breaker import Breaker
 from shared.domain.budget import Budget
 from shared.domain.event import Event
-from shared.domain.instance import Instance
+from shared.domain.instance import PASSING, Instance, State
 from shared.domain.kept import KeptDay
 from shared.domain.lease import Lease
 from shared.domain.machine_history import Block, MachineHistory
@@ -34,6 +34,7 @@ from shared.domain.prices import PriceDay
 from shared.domain.snapshot import Snapshot
 from shared.domain.storage import StorageProfile
 from shared.domain.webhook import Webhook
+from shared.logs import TRACE
 from shared.store import codec
 from shared.store.base import Create, Delete, Document, Put, Replace, Shape, Store, Write
 from shared.store.shapes import ATTEMPTS_OF_ROUND, OPEN_ATTEMPTS
@@ -98,6 +99,8 @@ class Transaction:
         self._writes: dict[tuple[str, str], Write] = {}
         self._told: set[str] = set()
         """Instances whose machines get new orders."""
+        self._states: dict[str, State] = {}
+        """Of instances, as they were loaded."""
 
     def find(self, cls: type[R], id: str) -> R | None:
         """The record, or None."""
@@ -109,6 +112,7 @@ class Transaction:
         record = codec.decode(cls, document.data)
         if isinstance(record, Instance):
             self._fence(record)
+            self._states[id] = record.state
         return record
 
     def load(self, cls: type[R], id: str) -> R:
@@ -142,6 +146,12 @@ class Transaction:
         """Write a record that was loaded here, or create one that was not."""
         collection = COLLECTION[type(record)]
         rev = self._revs.get((collection, record.id))
+        # For whose request it moves, or is ordered, is known from here on.
+        if isinstance(record, Instance):
+            if record.state in PASSING and record.state is not self._states.get(record.id):
+                record = replace(record, trace=TRACE.get())
+        elif isinstance(record, Order) and rev is None:
+            record = replace(record, trace=TRACE.get())
         data = codec.encode(record)
         if rev is None:
             if isinstance(record, Order):

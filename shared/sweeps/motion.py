@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import timedelta
 
 from shared import errors
@@ -27,7 +28,9 @@ def motion(deps: Deps) -> Report:
             now = deps.clock.now()
             due = [d.id for d in page.documents if d.data["next_action_at"] <= now]
             looked_at += len(due)
-            for note in pool.map(lambda instance_id: _one(deps, instance_id), due):
+            # Each worker works in a context of its own, with this request's trace.
+            contexts = [copy_context() for _ in due]
+            for note in pool.map(lambda context, instance_id: context.run(_one, deps, instance_id), contexts, due):
                 changed += note == ""
                 if note:
                     failed += 1

@@ -24,10 +24,10 @@ from shared import errors
 from shared.deps import Deps
 from shared.domain.attempt import Attempt
 from shared.domain.user import User
+from shared.logs import log, trace_of, traced
 from shared.store.base import Create, Put
 from shared.web import auth
 from shared.web.errors import status_of
-from shared.web.logs import log, trace_of
 from shared.wire.base import MOST, Report
 
 Caller = Literal["public", "user", "admin", "agent", "model", "scheduler"]
@@ -117,9 +117,12 @@ def routes(*endpoints: Endpoint, deps: Callable[[], Deps]) -> Callable[[Request]
             return Response("ok", mimetype="text/plain", headers=HEADERS)
         if request.path == "/ready":
             return _ready(deps)
+        with traced(trace_of(request.headers) or uuid.uuid4().hex):
+            return serve(request)
+
+    def serve(request: Request) -> Response:
         started = time.perf_counter()
         request_id = f"r-{uuid.uuid4().hex[:16]}"
-        trace = trace_of(request.headers)
         allow: list[str] = []
         refusal: dict[str, Any] = {}
         try:
@@ -136,14 +139,13 @@ def routes(*endpoints: Endpoint, deps: Callable[[], Deps]) -> Callable[[Request]
                 response.headers["Allow"] = ", ".join(sorted(allow))
         except Exception:
             # The last resort: a bug. Its trace goes to the log once, its id to the caller.
-            log("ERROR", traceback.format_exc(), trace, request_id=request_id, path=request.path)
+            log("ERROR", traceback.format_exc(), request_id=request_id, path=request.path)
             response = _error(500, "internal_error", "something broke on our side; quote the request id", request_id)
         response.headers.update(HEADERS)
         response.headers["X-Request-Id"] = request_id
         log(
             "WARNING" if response.status_code >= 500 else "NOTICE" if refusal else "INFO",
             f"{request.method} {request.path} {response.status_code}",
-            trace,
             request_id=request_id,
             status=response.status_code,
             ms=round((time.perf_counter() - started) * 1000, 1),

@@ -3,6 +3,9 @@
 Authentication: `Authorization: Bearer <attempt id>.<secret>`, given to the machine as DUMONT_TOKEN. Times are UTC
 ISO-8601 strings, sizes bytes, durations seconds. An answer is always the envelope `{"success": true, "data": …}`.
 A 401 or 403 with code `unauthenticated`/`forbidden` and `details.stop` true tells the agent to stop for good.
+
+The two are never upgraded in one moment, so each ignores fields that it does not know, and takes what is left out for its
+default. An agent says with `protocol` what it understands; one that is behind is told to fetch the agent again once it rests.
 """
 
 from __future__ import annotations
@@ -10,17 +13,25 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, ConfigDict, Field
 
 from shared.wire.base import MOST, Body, Count, Measure, ObjectKey, View
 
 Words = Annotated[str, Field(max_length=4000)]
 FilePath = Annotated[str, Field(max_length=32_768)]
 
+PROTOCOL = 2
+"""Of the agent that we hand out: 1 had no such number, 2 takes an update and the trace of an order."""
 OrderKind = Literal["restore", "snapshot", "exec", "keys", "setup", "stop"]
 
 
-class Gpu(Body):
+class Said(Body):
+    """Something an agent sends, perhaps a newer one than we know."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Gpu(Said):
     index: Annotated[int, Field(ge=0, le=1000)]
     name: str = Field(max_length=200)
     memory_total_mb: Measure
@@ -28,7 +39,7 @@ class Gpu(Body):
     utilization: Measure = 0.0
 
 
-class Register(Body):
+class Register(Said):
     """The first contact, after the admission probe; repeated after a restart of the agent."""
 
     gpus: list[Gpu] = Field(max_length=64)
@@ -41,6 +52,7 @@ class Register(Body):
     ready_at: AwareDatetime
     problems: list[Words] = Field(default_factory=list, max_length=20)
     """What the probe found wrong; any makes us refuse the machine."""
+    protocol: Count = 1
 
 
 class Order(View):
@@ -58,6 +70,8 @@ class Order(View):
     id: str
     kind: OrderKind
     payload: dict[str, Any]
+    trace: str | None = None
+    """Of the request that it follows from; what the agent asks for it and reports of it bears it again."""
 
 
 class AgentSettings(View):
@@ -81,7 +95,7 @@ class Registered(View):
     orders: list[Order] = Field(default_factory=list)
 
 
-class Minute(Body):
+class Minute(Said):
     """A minute's samples so far, as `domain.metrics.Minute` has them."""
 
     at: AwareDatetime
@@ -94,7 +108,7 @@ class Minute(Body):
     disk_mb_s: Measure | None
 
 
-class Carry(Body):
+class Carry(Said):
     """What an answer says of this heartbeat, for the next one to bring along: it saves us reading it again."""
 
     at: AwareDatetime
@@ -104,7 +118,7 @@ class Carry(Body):
     """The instance's count of orders, all of which it has been told of."""
 
 
-class Heartbeat(Body):
+class Heartbeat(Said):
     at: AwareDatetime
     gpus: list[Gpu] = Field(max_length=64)
     idle_since: AwareDatetime | None
@@ -117,6 +131,7 @@ class Heartbeat(Body):
     disk_used_bytes: Count | None = None
     workspace_bytes: Count | None = None
     running_orders: list[Annotated[str, Field(max_length=100)]] = Field(default_factory=list, max_length=100)
+    protocol: Count = 1
     carry: Carry | None = None
 
 
@@ -125,9 +140,11 @@ class HeartbeatAnswer(View):
     orders: list[Order]
     now: datetime
     carry: Carry
+    update: bool = False
+    """There is a newer agent than the one that asks."""
 
 
-class UploadsRequest(Body):
+class UploadsRequest(Said):
     """Addresses for `count` new packs of one snapshot, and, when asked, for its manifest."""
 
     snapshot_id: str = Field(max_length=100)
@@ -147,7 +164,7 @@ class Uploads(View):
     expires_at: datetime
 
 
-class DownloadsRequest(Body):
+class DownloadsRequest(Said):
     """Addresses to read objects of this machine's own instance: keys as a manifest names them."""
 
     keys: list[ObjectKey] = Field(min_length=1, max_length=256)
@@ -158,12 +175,12 @@ class Downloads(View):
     expires_at: datetime
 
 
-class PackRef(Body):
+class PackRef(Said):
     key: str = Field(max_length=200)
     size: Count
 
 
-class SnapshotCommit(Body):
+class SnapshotCommit(Said):
     """The agent's word that a snapshot is whole; we check every object before it counts."""
 
     snapshot_id: str = Field(max_length=100)
@@ -192,7 +209,7 @@ class Committed(View):
     problem: str | None = None
 
 
-class OrderResult(Body):
+class OrderResult(Said):
     """How an order goes. `state` running may come many times, done or failed ends it."""
 
     order_id: str = Field(max_length=100)

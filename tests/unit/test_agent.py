@@ -171,6 +171,11 @@ class Told:
 
     def __init__(self) -> None:
         self.results: list[dict[str, Any]] = []
+        self.traces: list[str | None] = []
+
+    def traced(self, trace: str | None) -> Told:
+        self.traces.append(trace)
+        return self
 
     def post(self, path: str, body: dict[str, Any], tries: int | None = 8) -> dict[str, Any]:
         self.results.append(body)

@@ -28,6 +28,7 @@ from shared.flows.advance import (
 )
 from shared.flows.advance.step import AGAIN, Moved, Next, Step
 from shared.leases import Held
+from shared.logs import traced
 
 STEPS: dict[State, Callable[[Step], Next]] = {
     State.PROVISIONING: provisioning.step,
@@ -41,6 +42,7 @@ STEPS: dict[State, Callable[[Step], Next]] = {
 """States without a row have nothing to do but to settle what their attempts left."""
 
 MAX_STEPS = 40
+LOSERS_GO = timedelta(minutes=2)
 POLL_S = 0.1
 
 
@@ -48,12 +50,20 @@ def advance(deps: Deps, instance_id: str, actor: str = "system") -> None:
     """Do what is due now. Raises LeaseHeld while another worker is at it, NotFound when it does not exist."""
     with leases.hold(deps, instance_id) as held:
         for _ in range(MAX_STEPS):
-            due = _once(deps, instance_id, held, actor)
+            with traced(_trace(held.instance, deps.clock.now())):
+                due = _once(deps, instance_id, held, actor)
             if due is not AGAIN:
                 held.next_action_at = due if isinstance(due, datetime) else None
                 return
             leases.renew(deps, instance_id, held)
         held.next_action_at = deps.clock.now()
+
+
+def _trace(instance: Instance, now: datetime) -> str | None:
+    """Whatever drives it on, an instance in motion moves for the request that set it in motion; the losers of a race go a little
+    after."""
+    settled = instance.state is State.RUNNING and now - instance.entered_at > LOSERS_GO
+    return None if settled else instance.trace
 
 
 def _once(deps: Deps, instance_id: str, held: Held, actor: str) -> Next:

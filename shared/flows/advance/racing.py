@@ -240,6 +240,8 @@ def _spec(step: Step, attempt: Attempt) -> MachineSpec:
     env["DUMONT_URL"] = settings.public_url.rstrip("/")
     if attempt.is_standby:
         env["DUMONT_ROLE"] = attempt.role
+    if instance.trace:
+        env["DUMONT_TRACE"] = instance.trace
     env["DUMONT_TOKEN"] = keys.agent_token(settings, attempt)
     return MachineSpec(
         image=instance.spec.image,
