@@ -4,6 +4,8 @@
     python -m infra.deploy apply   --project P --region R
     python -m infra.deploy destroy --project P --region R
 
+`--front load-balancer --domain D` puts Google's external load balancer before the functions in place of Firebase Hosting.
+
 Each step reads what is there, and does something only where that differs from what is wanted: a second apply changes nothing,
 and one that was cut off goes on with the next. Commands are gcloud's; jobs go through the scheduler's own client. Secrets are
 made empty and never read: their values are yours to add.
@@ -20,11 +22,11 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra import agent_bundle, indexes, manifest, schedule
+from infra import agent_bundle, front, indexes, manifest, schedule
 from infra.manifest import ROOT, Function
 from infra.stage import stage
 
@@ -37,6 +39,7 @@ BASE_IMAGE = "python313"
 AUDIENCE = "dumont-functions"
 PREFIX = "dumont-"
 CONSOLE = "npx firebase-tools deploy --only hosting,firestore:rules   (the console and the database's rules)"
+RULES = "npx firebase-tools deploy --only firestore:rules   (the database's rules)"
 
 
 @dataclass(frozen=True)
@@ -126,24 +129,17 @@ class Gcloud:
         return self._really([*words, f"--project={self._project}", "--quiet"])
 
 
-@dataclass
-class Plan:
-    """What differs, in the order it is done. `commands` are what `apply` would run; `notes` what a person must do."""
-
-    commands: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    blocked: bool = False
-
-
 @dataclass(frozen=True)
 class Target:
     project: str
     region: str
     settings: tuple[tuple[str, str], ...] = ()
+    domain: str | None = None
+    """Of the load balancer; None with Firebase Hosting."""
 
     @property
     def public_url(self) -> str:
-        return dict(self.settings).get("DUMONT_PUBLIC_URL", f"https://{self.project}.web.app")
+        return f"https://{self.domain}" if self.domain else f"https://{self.project}.web.app"
 
     def account(self, short: str) -> str:
         return f"{PREFIX}{short}@{self.project}.iam.gserviceaccount.com"
@@ -175,6 +171,8 @@ def deploy_words(function: Function, target: Target, folder: Path, mounted: Sequ
         "DUMONT_ENV": "production",
         "DUMONT_STORE": f"firestore:{target.project}",
         "DUMONT_PUBLIC_URL": target.public_url,
+        # Google's load balancer adds its own address to the caller's.
+        "DUMONT_TRUSTED_HOPS": "2" if target.domain else "1",
         "DUMONT_OIDC_MODE": "iam" if function.schedule else "verify",
         "DUMONT_OIDC_AUDIENCE": AUDIENCE,
         "DUMONT_OIDC_EMAIL": target.account("tick"),
@@ -189,6 +187,9 @@ def deploy_words(function: Function, target: Target, folder: Path, mounted: Sequ
         f"--region={target.region}", f"--service-account={target.account(account)}", f"--memory={function.memory_mib}Mi",
         "--cpu=1", f"--timeout={function.timeout_s}", f"--concurrency={function.concurrency}", "--min-instances=0",
         f"--max-instances={function.max_instances}", "--cpu-boost", f"--add-custom-audiences={AUDIENCE}",
+        # A revision counts as started once it has read its database: one that cannot never takes traffic.
+        "--startup-probe=httpGet.path=/ready,timeoutSeconds=10,periodSeconds=10,failureThreshold=6",
+        f"--ingress={'internal-and-cloud-load-balancing' if target.domain and not function.schedule else 'all'}",
         # A separator of its own: values hold commas.
         "--set-env-vars=^|^" + "|".join(f"{name}={value}" for name, value in sorted(env.items())),
     ]  # fmt: skip
@@ -210,6 +211,9 @@ class Deployment:
         self._jobs = jobs
         self._functions = manifest.load()
         self.notes: list[str] = []
+        """What a person must do before the rest can be done."""
+        self.hints: list[str] = []
+        """What a person does after it."""
         self._whole = False
 
     def changes(self, *, whole: bool = False) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -226,6 +230,7 @@ class Deployment:
             ("functions", self._deploys),
             ("traffic", self._traffic),
             ("invokers", self._invokers),
+            ("front", self._front),
         ):
             for words in step():
                 yield name, tuple(words)
@@ -353,14 +358,30 @@ class Deployment:
                 yield ["run", "services", "add-iam-policy-binding", name, f"--region={self._target.region}",
                        f"--member={member}", "--role=roles/run.invoker"]  # fmt: skip
 
+    def _front(self) -> Iterator[list[str]]:
+        if self._target.domain is None:
+            return
+        services = self._services()
+        wanted = {service_of(f.name): f for f in self._functions.values() if not f.schedule}
+        if not self._whole and not set(wanted) <= set(services):
+            return
+        balancer = front.Front(
+            self._target.project, self._target.region, self._target.domain, self._stages.parent / "url-map.yaml"
+        )
+        yield from balancer.changes(wanted, self._gcloud.read)
+        address = front.listed(self._gcloud.read, "addresses").get(front.NAME, {}).get("address", "its address")
+        self.hints.append(
+            f"the name {self._target.domain} must lead to {address}; its certificate is made once it does"
+        )
+
     def healthy(self, words: Sequence[str]) -> None:
         """Before a revision takes traffic, its tagged address must answer. Raises Failed."""
         name, tag = words[3], words[4].removeprefix("--to-tags=").removesuffix("=100")
         there = self._services().get(name, {})
         address = next((t.get("url") for t in there.get("status", {}).get("traffic", []) if t.get("tag") == tag), None)
         function = next(f for f in self._functions.values() if service_of(f.name) == name)
-        if function.schedule or not address:
-            # Only the scheduler may call those; Cloud Run's own start-up probe has seen them listen.
+        if function.schedule or self._target.domain or not address:
+            # Only the scheduler, or the load balancer, may call those; Cloud Run's start-up probe has asked them the same.
             return
         try:
             with urllib.request.urlopen(f"{address}/ready", timeout=60) as answer:
@@ -391,8 +412,12 @@ class Deployment:
                 )
         return (self._jobs or schedule.connect(self._target.project, self._target.region)).reconcile(wanted, dry=dry)
 
+    def after(self) -> str:
+        return RULES if self._target.domain else CONSOLE
+
     def removals(self) -> Iterator[tuple[str, ...]]:
         """Everything apply made, but for the database and the secrets."""
+        yield from front.removals(self._target.project, self._target.region, self._gcloud.read)
         for name in self._services():
             if name.startswith(PREFIX):
                 yield ("run", "services", "delete", name, f"--region={self._target.region}")
@@ -434,13 +459,14 @@ def main(argv: Sequence[str] | None = None, jobs: schedule.Jobs | None = None, r
     parser.add_argument("--project", required=True)
     parser.add_argument("--region", required=True)
     parser.add_argument("--set", action="append", default=[], metavar="DUMONT_X=Y", help="a setting for every function")
+    parser.add_argument("--front", choices=("hosting", "load-balancer"), help="default: what is there, else hosting")
+    parser.add_argument("--domain", help="the load balancer's name, for its certificate")
     parser.add_argument("--stages", type=Path, default=ROOT / "build" / "stage")
     parser.add_argument("--no-stage", action="store_true", help="deploy the stages as they are")
     given = parser.parse_args(argv)
     settings = tuple(tuple(one.split("=", 1)) for one in given.set)
     if any(len(pair) != 2 or not pair[0].startswith("DUMONT_") for pair in settings):
         parser.error("--set takes DUMONT_NAME=VALUE")
-    target = Target(given.project, given.region, settings)
     if not given.no_stage and given.verb != "destroy":
         make_stages(given.stages)
     why = None if run or given.verb != "plan" else unreadable(given.project)
@@ -448,8 +474,14 @@ def main(argv: Sequence[str] | None = None, jobs: schedule.Jobs | None = None, r
         run, jobs = run_nothing, NoJobs()
         say(f"nothing can be read of {given.project} ({why}): this is the plan for an empty project")
     gcloud = Gcloud(given.project, say, run)
-    deployment = Deployment(target, gcloud, given.stages, jobs)
     try:
+        there = front.domain_of(gcloud.read) if given.verb != "destroy" else None
+        if given.front == "load-balancer" and not (given.domain or there):
+            parser.error("--front load-balancer needs --domain")
+        domain = None if given.front == "hosting" else given.domain or there
+        deployment = Deployment(Target(given.project, given.region, settings, domain), gcloud, given.stages, jobs)
+        if there and domain is None:
+            deployment.hints.append("the load balancer is still there and costs $18 a month; destroy removes it")
         return {"plan": plan, "apply": apply, "destroy": destroy}[given.verb](deployment, gcloud)
     except Failed as failure:
         say(f"FAILED {failure}")
@@ -468,8 +500,8 @@ def plan(deployment: Deployment, gcloud: Gcloud) -> int:
     for note in deployment.notes:
         say(f"you        {note}")
     say(f"{count} changes" if count else "nothing to change")
-    if count:
-        say(f"then       {CONSOLE}")
+    for hint in [deployment.after(), *deployment.hints] if count else []:
+        say(f"then       {hint}")
     return 0
 
 
@@ -487,8 +519,8 @@ def apply(deployment: Deployment, gcloud: Gcloud) -> int:
     for note in deployment.notes:
         say(f"you: {note}")
     say(f"{count} changes" if count else "nothing to change")
-    if not deployment.notes:
-        say(f"then: {CONSOLE}")
+    for hint in [] if deployment.notes else [deployment.after(), *deployment.hints]:
+        say(f"then: {hint}")
     return 0
 
 

@@ -15,8 +15,9 @@ REGION = "us-central1"
 """Of the rewrites; `infra.deploy` in another region needs this file written with DUMONT_REGION."""
 
 
-def rewrites(region: str) -> list[dict[str, Any]]:
-    """Fixed paths before those with parameters, as in the local gateway; the single page last."""
+def routes() -> list[tuple[str, str]]:
+    """(path with `*` for a parameter, service) of everything public: fixed paths before those with parameters, as in the local
+    gateway."""
     rows = []
     for function in manifest.load().values():
         if function.schedule:
@@ -25,12 +26,16 @@ def rewrites(region: str) -> list[dict[str, Any]]:
         for route in function.routes:
             source = "/api/v1" + re.sub(r"\{\w+\}", "*", route.path)
             rows.append((source.count("*"), source, function.name))
-    made, seen = [], set()
-    for _, source, name in sorted(rows):
-        if source not in seen:
-            seen.add(source)
-            service = "dumont-" + name.replace("_", "-")
-            made.append({"source": source, "run": {"serviceId": service, "region": region, "pinTag": False}})
+    found = {source: "dumont-" + name.replace("_", "-") for _, source, name in sorted(rows)}
+    return list(found.items())
+
+
+def rewrites(region: str) -> list[dict[str, Any]]:
+    """The single page last."""
+    made = [
+        {"source": source, "run": {"serviceId": service, "region": region, "pinTag": False}}
+        for source, service in routes()
+    ]
     return [*made, {"source": "!/api/**", "destination": "/index.html"}]
 
 
@@ -47,7 +52,7 @@ def text() -> str:
     import os
 
     headers = [{"key": name, "value": value} for name, value in hosting.HEADERS.items()]
-    hsts = {"key": "Strict-Transport-Security", "value": "max-age=31536000; includeSubDomains"}
+    hsts = {"key": "Strict-Transport-Security", "value": hosting.HSTS}
     body = {
         "hosting": {
             "public": "frontend/dist",

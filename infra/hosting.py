@@ -26,6 +26,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
+HSTS = "max-age=31536000; includeSubDomains"
 LONG = "public, max-age=31536000, immutable"
 """Files whose names change with their content."""
 SHORT = "no-cache"

@@ -7,10 +7,12 @@ import json
 import re
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 EMPTY: dict[str, Any] = {
     "apis": [], "accounts": [], "policy": {}, "secrets": {}, "database": False, "indexes": [], "ttls": [], "services": {},
+    "compute": {}, "buckets": {},
 }  # fmt: skip
 
 
@@ -77,6 +79,14 @@ def read(words: list[str], flags: dict[str, list[str]], state: dict[str, Any]) -
     if command.startswith("run services get-iam-policy"):
         known = state["services"].get(words[-1])
         return "missing" if known is None else bindings(known.get("policy", {}))
+    if words[0] == "compute" and words[2] == "list":
+        return list(state["compute"].get(words[1], {}).values())
+    if command.startswith("storage buckets describe"):
+        known = state["buckets"].get(words[-1])
+        return "missing" if known is None else {"labels": known["labels"]}
+    if command.startswith("storage buckets get-iam-policy"):
+        known = state["buckets"].get(words[-1])
+        return "missing" if known is None else bindings(known["policy"])
     return None
 
 
@@ -124,5 +134,42 @@ def change(words: list[str], flags: dict[str, list[str]], state: dict[str, Any])
         policy.setdefault(one(flags, "role"), []).append(one(flags, "member"))
     elif command.startswith("run services delete"):
         del state["services"][words[-1]]
+    elif words[0] == "compute":
+        balancer(words[1], words[2], words[3], flags, state["compute"].setdefault(words[1], {}))
+    elif command.startswith("storage buckets create"):
+        state["buckets"][words[-1]] = {"labels": {}, "policy": {}, "files": []}
+    elif command.startswith("storage buckets add-iam-policy-binding"):
+        policy = state["buckets"][words[-1]]["policy"]
+        policy.setdefault(one(flags, "role"), []).append(one(flags, "member"))
+    elif command.startswith("storage rsync"):
+        bucket, _, folder = words[-1].removeprefix("gs://").partition("/")
+        files = state["buckets"][f"gs://{bucket}"]["files"]
+        # Twice the same leaves the same.
+        files[:] = [kept for kept in files if kept[0] != folder] + [(folder, one(flags, "cache-control"))]
+    elif command.startswith("storage buckets update"):
+        name, _, value = one(flags, "update-labels").partition("=")
+        state["buckets"][words[-1]]["labels"][name] = value
+    elif command.startswith("storage rm"):
+        del state["buckets"][words[-1]]
     else:
         raise SystemExit(f"this gcloud does not know {command}")
+
+
+def balancer(kind: str, verb: str, name: str, flags: dict[str, list[str]], known: dict[str, dict[str, Any]]) -> None:
+    """What a load balancer is made of; the fields are those that Google's lists show."""
+    if verb == "delete":
+        del known[name]
+    elif verb == "add-backend":
+        known[name]["backends"].append({"group": one(flags, "network-endpoint-group")})
+    elif verb == "import":
+        known[name] = {"name": name, **json.loads(Path(one(flags, "source")).read_text())}
+    elif verb in ("create", "update"):
+        made = known.setdefault(name, {"name": name, **({"backends": []} if kind == "backend-services" else {})})
+        if kind == "ssl-certificates":
+            made["managed"] = {"domains": [one(flags, "domains")], "status": "PROVISIONING"}
+        elif kind == "target-https-proxies":
+            made["sslCertificates"] = [f"https://x/{word}" for word in one(flags, "ssl-certificates").split(",")]
+        elif kind == "addresses":
+            made["address"] = "203.0.113.7"
+    else:
+        raise SystemExit(f"this gcloud does not know compute {kind} {verb}")

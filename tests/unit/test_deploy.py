@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -13,10 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from google.auth.credentials import AnonymousCredentials
 from google.cloud.scheduler_v1.services.cloud_scheduler.transports import CloudSchedulerRestTransport
+from jsonschema import Draft6Validator
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT6
 
-from infra import deploy, firebase, manifest, schedule
+from infra import deploy, firebase, front, hosting, manifest, schedule
 from infra.deploy import SECRETS, SERVICES
 from tests.support.fake_gcloud import FakeGcloud
 
@@ -50,8 +55,8 @@ class Project:
             (self.stages / name / "main.py").write_text(f"# {name}")
         self.jobs = FakeJobs()
 
-    def run(self, verb: str) -> int:
-        return deploy.main([verb, *ARGS, f"--stages={self.stages}"], jobs=self.jobs, run=self.gcloud)
+    def run(self, verb: str, *more: str) -> int:
+        return deploy.main([verb, *ARGS, f"--stages={self.stages}", *more], jobs=self.jobs, run=self.gcloud)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -69,11 +74,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     return Project(tmp_path)
 
 
-def applied(project: Project) -> Project:
-    assert project.run("apply") == 0
+def applied(project: Project, *more: str) -> Project:
+    assert project.run("apply", *more) == 0
     project.fill_secrets()
-    assert project.run("apply") == 0
+    assert project.run("apply", *more) == 0
     return project
+
+
+BALANCED = ("--front=load-balancer", "--domain=gpu.example.com")
 
 
 def test_a_plan_changes_nothing_and_names_everything(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,11 +130,14 @@ def test_functions_wait_for_their_secrets_and_then_everything_is_there(project: 
         assert bool(invokers) == bool(function.schedule), name
 
 
-def test_a_second_apply_changes_nothing(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    before = len(applied(project).gcloud.log)
+@pytest.mark.parametrize("more", [(), BALANCED], ids=["hosting", "load balancer"])
+def test_a_second_apply_changes_nothing(
+    project: Project, more: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = len(applied(project, *more).gcloud.log)
     capsys.readouterr()
 
-    assert project.run("apply") == 0
+    assert project.run("apply", *more) == 0
     assert len(project.gcloud.log) == before
     assert "nothing to change" in capsys.readouterr().out
 
@@ -144,15 +155,18 @@ def test_only_what_changed_is_deployed_again_and_takes_traffic_last(project: Pro
     assert [row["percent"] for row in traffic] == [0, 100]
 
 
-def test_an_apply_cut_off_at_any_change_ends_the_same(project: Project) -> None:
-    applied(project)
-    wanted, total = project.state, len(project.gcloud.log)
-    for number in range(1, total + 1):
+@pytest.mark.parametrize("more", [(), BALANCED], ids=["hosting", "load balancer"])
+def test_an_apply_cut_off_at_any_change_ends_the_same(project: Project, more: tuple[str, ...]) -> None:
+    applied(project, *more)
+    wanted, log = project.state, project.gcloud.log
+    # With a load balancer only its own changes are new.
+    first = next((n for n, words in enumerate(log, 1) if words[0] in ("compute", "storage")), 1)
+    for number in range(first, len(log) + 1):
         for when in ("before", "after"):
             project.gcloud, project.jobs = FakeGcloud(), FakeJobs()
             project.gcloud.die = (number, when)
             for _ in range(6):
-                if project.run("apply") == 0:
+                if project.run("apply", *more) == 0:
                     if project.jobs.known:
                         break
                     project.fill_secrets()
@@ -194,12 +208,14 @@ def _bare(word: str) -> str:
 
 @pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not installed")
 def test_gclouds_own_parser_takes_every_command(project: Project, tmp_path: Path) -> None:
-    applied(project)
+    applied(project, *BALANCED)
     (project.stages / "wake" / "main.py").write_text("# new")
-    assert project.run("apply") == 0 and project.run("destroy") == 0
+    assert project.run("apply", "--domain=new.example.com") == 0 and project.run("destroy") == 0
     kinds: dict[str, list[str]] = {}
     for words in project.gcloud.log:
-        kinds.setdefault(" ".join(w.split("=")[0] for w in words if w.startswith("--")) + words[0] + words[1], words)
+        # Once each command with each set of flags.
+        verbs = [w for w in words[:3] if not w.startswith("--")]
+        kinds.setdefault(" ".join([*verbs, *(w.split("=")[0] for w in words if w.startswith("--"))]), words)
     # Values with blanks and separators are gcloud's to split; here only words and flags are judged.
     lines = [" ".join(["gcloud", *map(_bare, words)]) for words in kinds.values()]
     lines.append("gcloud run deploy x --no-such-flag")
@@ -290,6 +306,125 @@ def test_jobs_are_created_once_corrected_when_they_differ_and_stay_paused(
     assert "state" not in server.calls[-1], "a paused job stays paused"
     assert [call.split()[0] for call in server.calls] == ["create", "update"]
     assert jobs.remove("dumont-") and server.jobs == {}
+
+
+# The load balancer ----------------------------------------------------------------------------------------------------
+
+
+def test_the_load_balancer_is_made_whole_and_closes_the_functions_own_addresses(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = applied(project, *BALANCED).state
+    public = {deploy.service_of(f.name) for f in manifest.load().values() if not f.schedule}
+
+    assert set(made["compute"]["network-endpoint-groups"]) == set(made["compute"]["backend-services"]) == public
+    assert all(len(one["backends"]) == 1 for one in made["compute"]["backend-services"].values())
+    assert len(made["compute"]["forwarding-rules"]) == len(made["compute"]["addresses"]) == 1
+    (bucket,) = made["buckets"].values()
+    assert bucket["files"] == [("assets", hosting.LONG), ("", hosting.SHORT)], "the page comes after what it names"
+    assert "203.0.113.7" in capsys.readouterr().out
+    for words in (words for words in project.gcloud.log if words[:2] == ["run", "deploy"]):
+        closed = "--ingress=internal-and-cloud-load-balancing" in words
+        assert closed == (words[2] in public)
+        assert any("DUMONT_PUBLIC_URL=https://gpu.example.com|" in word for word in words)
+
+
+def test_a_load_balancer_that_is_there_is_kept_without_being_named_again(project: Project) -> None:
+    before = len(applied(project, *BALANCED).gcloud.log)
+
+    assert project.run("apply") == 0
+    assert len(project.gcloud.log) == before
+
+
+def test_another_domain_is_served_beside_the_old_until_its_certificate_is_signed(project: Project) -> None:
+    compute = applied(project, *BALANCED).state["compute"]
+    (old,) = compute["ssl-certificates"]
+    assert project.run("apply", "--domain=new.example.com") == 0
+    new = next(name for name in compute["ssl-certificates"] if name != old)
+    served = [front.last(one) for one in compute["target-https-proxies"]["dumont"]["sslCertificates"]]
+    assert served == [new, old]
+
+    compute["ssl-certificates"][new]["managed"]["status"] = "ACTIVE"
+    assert project.run("apply", "--domain=new.example.com") == 0
+    served = [front.last(one) for one in compute["target-https-proxies"]["dumont"]["sslCertificates"]]
+    assert served == [new] == list(compute["ssl-certificates"])
+
+
+def test_new_files_of_the_console_are_sent_and_a_changed_route_imported(project: Project, tmp_path: Path) -> None:
+    dist = tmp_path / "dist"
+    (dist / "assets").mkdir(parents=True)
+    (dist / "index.html").write_text("old")
+    public = {deploy.service_of(f.name): f for f in manifest.load().values() if not f.schedule}
+    balancer = front.Front("p", "r", "d.example.com", tmp_path / "map.yaml")
+
+    def everything(services: dict[str, manifest.Function]) -> list[str]:
+        gcloud = deploy.Gcloud("p", lambda _: None, project.gcloud)
+        done = []
+        for words in balancer.changes(services, gcloud.read, dist):
+            gcloud.change(*words)
+            done.append(" ".join(words[:3]))
+        return done
+
+    everything(public)
+    assert everything(public) == []
+    (dist / "index.html").write_text("new")
+    assert everything(public) == [
+        "storage rsync " + str(dist / "assets"),
+        f"storage rsync {dist}",
+        "storage buckets update",
+    ]
+    fewer = {name: function for name, function in public.items() if name != "dumont-wake"}
+    assert everything(fewer) == ["compute url-maps import"]
+
+
+def test_destroy_takes_the_load_balancer_away_from_the_outside_in(project: Project) -> None:
+    applied(project, *BALANCED)
+    done = len(project.gcloud.log)
+
+    assert project.run("destroy") == 0
+    assert not any(project.state["compute"].values()) and project.state["buckets"] == {}
+    removed = [words[1] for words in project.gcloud.log[done:] if words[0] == "compute"]
+    assert list(dict.fromkeys(removed))[:3] == ["forwarding-rules", "target-https-proxies", "url-maps"]
+
+
+def test_every_route_leads_to_its_function_and_everything_else_to_the_console() -> None:
+    public = {deploy.service_of(f.name): f for f in manifest.load().values() if not f.schedule}
+    matcher = front.url_map("p", public)["pathMatchers"][0]
+
+    def led(path: str) -> str:
+        for rule in sorted(matcher["routeRules"], key=lambda rule: rule["priority"]):
+            for match in rule["matchRules"]:
+                template = match.get("pathTemplateMatch")
+                if (
+                    path == match.get("fullPathMatch")
+                    or path.startswith(match.get("prefixMatch", "\0"))
+                    or (template and re.fullmatch(re.escape(template).replace(r"\*", "[^/]+"), path))
+                ):
+                    return front.last(rule["service"])
+        return front.last(matcher["defaultService"])
+
+    for function in manifest.load().values():
+        for route in function.routes:
+            owner = "dumont-instances" if function.schedule else deploy.service_of(function.name)
+            assert led("/api/v1" + re.sub(r"\{\w+\}", "i-0a1b", route.path)) == owner, route.path
+    assert led("/api/v1/no/such/thing") == "dumont-instances", "an error in the API's own form"
+    assert led("/") == led("/instances/i-0a1b") == front.CONSOLE
+
+
+SCHEMAS = Path("/usr/lib/google-cloud-sdk/lib/googlecloudsdk/schemas/compute/v1")
+
+
+@pytest.mark.skipif(not SCHEMAS.is_dir(), reason="the gcloud SDK is not installed")
+def test_gclouds_own_schema_takes_the_table_of_routes() -> None:
+    def retrieve(uri: str) -> Resource[Any]:
+        return DRAFT6.create_resource(yaml.safe_load((SCHEMAS / uri.rpartition("/")[2]).read_text()))
+
+    schema = {"$schema": "http://json-schema.org/draft-06/schema#", "$ref": "UrlMap.yaml"}
+    validator = Draft6Validator(schema, registry=Registry(retrieve=retrieve))  # type: ignore[call-arg]
+    table = front.url_map("p", {deploy.service_of(f.name): f for f in manifest.load().values() if not f.schedule})
+
+    assert list(validator.iter_errors(table)) == []
+    assert list(validator.iter_errors({**table, "no_such_field": 1})), "the schema judges"
 
 
 # Static hosting -------------------------------------------------------------------------------------------------------
