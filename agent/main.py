@@ -19,7 +19,7 @@ from typing import Any
 from agent.api import PROTOCOL, VERSION, Api, Refused, Stopped, Unreachable
 from agent.gpu import Monitor, cuda_version
 from agent.idle import Counters, Judgement, Sample, Watch, file_time
-from agent.orders import Orders, disk_free
+from agent.orders import Orders, disk_free, disk_used
 from agent.settings import Settings, load, log
 
 ADOPTED_WITHIN_S = 600.0
@@ -28,6 +28,7 @@ TOLD_AGAIN_S = 300.0
 """So often a heartbeat asks for everything it was told before."""
 CHECK = "--check"
 """Asks an agent whether it can start on this machine."""
+MEASURED_EVERY_S, MEASURED_SHARE = 30.0, 100
 WORK = ("exec", "setup", "snapshot", "restore")
 
 
@@ -137,8 +138,10 @@ class Life:
         self._counters = Counters(shared_host=settings.root is not None)
         self._carry: Any = None
         self._read_at = self._update_at = 0.0
+        self._used: int | None = None
         self._take(registered)
         self._orders.give(registered["orders"])
+        threading.Thread(target=self._measure, daemon=True).start()
 
     def _take(self, answer: dict[str, Any]) -> None:
         self._settings = answer["settings"]
@@ -168,6 +171,14 @@ class Life:
                 beat_at = time.monotonic() + float(self._settings["heartbeat_s"])
             self._alarm.wait(min(1.0, max(0.02, beat_at - time.monotonic())))
 
+    def _measure(self) -> None:
+        """What the workspace takes of the disk, now and then: a large tree is walked as seldom as that takes long."""
+        while True:
+            started = time.monotonic()
+            if not self._orders.running():
+                self._used = sum(disk_used(self._place(path)) for path in self._settings["workspace"])
+            time.sleep(max(MEASURED_EVERY_S, MEASURED_SHARE * (time.monotonic() - started)))
+
     def _sample(self) -> Sample:
         at = now()
         network, disk = self._counters.rates(at)
@@ -194,6 +205,7 @@ class Life:
             "vetoes": [veto[:200] for veto in judgement.vetoes[:20]],
             "network_mbit": sample.network_mbit,
             "disk_mb_s": sample.disk_mb_s,
+            "workspace_bytes": self._used,
             "running_orders": list(self._orders.running())[:100],
             "carry": self._carry,
             "protocol": PROTOCOL,

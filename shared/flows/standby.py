@@ -55,7 +55,9 @@ def _disk(body: wire.StandbyBody, instance: Instance, deps: Deps) -> float:
     """Raises InvalidRequest when the workspace would not fit."""
     pulse = deps.records.find(Pulse, instance.attempt_id) if instance.attempt_id else None
     snapshot = deps.records.find(Snapshot, instance.snapshot_id) if instance.snapshot_id else None
-    used = max((pulse.workspace_bytes or 0) if pulse else 0, snapshot.bytes if snapshot else 0)
+    # Its machine says what it takes of the disk; a snapshot counts the holes of sparse files as well.
+    measured = pulse.workspace_bytes if pulse else None
+    used = measured if measured is not None else snapshot.bytes if snapshot else 0
     wanted = body.disk_gib if body.disk_gib is not None else max(10.0, instance.need.disk_gib)
     if wanted * GIB < used * 1.1:
         raise errors.InvalidRequest(

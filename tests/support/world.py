@@ -221,9 +221,14 @@ class FakeAgent:
         return agents.register(body, self.me, self.world.deps)
 
     def beat(
-        self, idle_since: datetime | None = None, why: str = "active: GPU 0 at 80 %", carry: wire.Carry | None = None
+        self,
+        idle_since: datetime | None = None,
+        why: str = "active: GPU 0 at 80 %",
+        carry: wire.Carry | None = None,
+        **measured: int,
     ) -> wire.HeartbeatAnswer:
-        body = wire.Heartbeat(at=self.world.clock.now(), gpus=[], idle_since=idle_since, why=why, carry=carry)
+        at = self.world.clock.now()
+        body = wire.Heartbeat(at=at, gpus=[], idle_since=idle_since, why=why, carry=carry, **measured)
         return agents.heartbeat(body, self.me, self.world.deps)
 
     def orders(self, kind: str) -> list[Order]:

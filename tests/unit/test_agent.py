@@ -198,6 +198,17 @@ def wait_for(told: Told, count: int) -> None:
 COUNT = {"id": "o-1", "kind": "exec", "payload": {"command": ["sh", "-c", "echo x >> ran"], "timeout_s": 10}}
 
 
+def test_what_a_tree_takes_of_the_disk_is_counted_without_holes_and_without_following_links(tmp_path: Path) -> None:
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "deep" / "er" / "data").write_bytes(os.urandom(1_000_000))
+    with open(tmp_path / "sparse", "wb") as file:
+        file.truncate(1 << 34)
+    (tmp_path / "loop").symlink_to(tmp_path)
+
+    assert 1_000_000 <= orders_module.disk_used(str(tmp_path)) < 1_200_000
+    assert orders_module.disk_used(str(tmp_path / "nowhere")) == 0
+
+
 WRITER = (
     "setsid bash -c 'while :; do echo x >> lines; sleep 0.01; done' >/dev/null 2>&1 & "
     "cd / && exec 3>> \"$WORKSPACE/open\"; bash -c 'while :; do echo y >&3; sleep 0.01; done' >/dev/null 2>&1 &"

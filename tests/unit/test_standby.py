@@ -435,6 +435,19 @@ def test_a_disk_smaller_than_the_workspace_and_instances_that_are_gone_are_refus
     assert len(world.provider.creates) == rented and world.provider.made == {}
 
 
+def test_what_the_machine_measures_decides_whether_a_disk_is_large_enough_holes_do_not_count(world: World) -> None:
+    instance, agent = world.running()
+    world.clock.step(seconds=30)
+    agent.beat(workspace_bytes=19 * standby.GIB)
+    rented = len(world.provider.creates)
+    with pytest.raises(errors.InvalidRequest, match=r"the workspace has 19\.0 GiB; 10 GiB would not hold it"):
+        standby.put(StandbyBody(instance=instance.id, disk_gib=10), world.user.id, world.deps)
+    assert len(world.provider.creates) == rented, "before its first snapshot as well"
+    world.clock.step(seconds=30)
+    agent.beat(workspace_bytes=standby.GIB)
+    standby.put(StandbyBody(instance=instance.id, disk_gib=10), world.user.id, world.deps)
+
+
 def test_bad_requests_rent_nothing(world: World) -> None:
     instance, _ = world.running()
     rented = len(world.provider.creates)
