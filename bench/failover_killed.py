@@ -185,7 +185,7 @@ class Ride(crash.Rider):
         limit = time.monotonic() + PATIENCE_S
         for phase in self.phases:
             while not PHASES[phase](self.instance):
-                if time.monotonic() > limit:
+                if time.monotonic() > limit or self.recovered():
                     return
                 time.sleep(LOOK_S)
             for name in DRIVERS:

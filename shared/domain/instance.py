@@ -396,14 +396,14 @@ class Instance:
             return None
         return (self.snapshot_at or self.entered_at) + timedelta(seconds=every_s)
 
-    def require(self, action: Action) -> None:
-        """Raises IllegalTransition when `action` is not possible in this state."""
+    def require(self, action: Action, words: str = "") -> None:
+        """Raises IllegalTransition when `action`, called so for its user, is not possible in this state."""
         if self.drill_of is not None and action is not Action.DESTROY:
             raise IllegalTransition(f"instance {self.id} is the copy of a drill; it can only be destroyed")
         if self.state not in ACTIONS[action]:
             states = ", ".join(sorted(ACTIONS[action]))
             raise IllegalTransition(
-                f"instance {self.id} is {self.state}; {action.replace('_', '-')} needs {states}",
+                f"instance {self.id} is {self.state}; {words or action.replace('_', '-')} needs {states}",
                 state=self.state,
                 action=action,
             )

@@ -27,7 +27,7 @@ def begin(instance_id: str, wait_s: float, user_id: str, deps: Deps) -> Instance
     known = deps.records.find(Instance, instance_id)
     if known is None or known.user_id != user_id:
         raise errors.NotFound(f"there is no instance {instance_id}")
-    known.require(Action.FAIL_OVER)
+    known.require(Action.FAIL_OVER, "a drill")
     require_budget(user_id, deps, instance_id)
     copy_id = f"{COPY}{uuid.uuid4().hex[:16]}"
     key = keys.shared_data_key(deps, instance_id, copy_id)
@@ -35,7 +35,7 @@ def begin(instance_id: str, wait_s: float, user_id: str, deps: Deps) -> Instance
 
     def apply(tx: Transaction) -> None:
         fresh = tx.load(Instance, instance_id)
-        fresh.require(Action.FAIL_OVER)
+        fresh.require(Action.FAIL_OVER, "a drill")
         if fresh.snapshot_id is None:
             raise errors.Conflict(f"instance {fresh.id} has no snapshot yet: there is nothing to fail over to")
         if fresh.drill is not None and fresh.drill.gone_at is None:

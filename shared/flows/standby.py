@@ -72,7 +72,7 @@ def put(body: wire.StandbyBody, user_id: str, deps: Deps) -> wire.StandbyView:
     Raises IllegalTransition unless it runs, InvalidRequest for a type, zone or disk that cannot be, BudgetReached.
     """
     instance = _owned(deps, body.instance, user_id)
-    instance.require(Action.FAIL_OVER)
+    instance.require(Action.FAIL_OVER, "a standby")
     offer = _choose(body, instance, disk := _disk(body, instance, deps), deps)
     wanted = Standby(
         machine_type=body.machine_type,
@@ -88,7 +88,7 @@ def put(body: wire.StandbyBody, user_id: str, deps: Deps) -> wire.StandbyView:
 
     def apply(tx: Transaction) -> None:
         fresh = tx.load(Instance, instance.id)
-        fresh.require(Action.FAIL_OVER)
+        fresh.require(Action.FAIL_OVER, "a standby")
         same = fresh.standby is not None and replace(fresh.standby, interval_s=wanted.interval_s) == wanted
         if not same:
             # Another machine: the old one is let go, the new one is made from nothing.
@@ -151,7 +151,7 @@ def fail_over(body: wire.FailoverBody, wait_s: float, user_id: str, deps: Deps) 
         fresh = tx.load(Instance, instance.id)
         if fresh.state is State.FAILING_OVER:
             return
-        fresh.require(Action.FAIL_OVER)
+        fresh.require(Action.FAIL_OVER, "a failover")
         if fresh.snapshot_id is None and fresh.standby_snapshot_id is None:
             raise errors.Conflict(
                 f"instance {fresh.id} has no snapshot yet: its machine holds the only copy; take one first"
