@@ -13,6 +13,7 @@ from bench.report import finish
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
+SCHEMA = [str(BIN / "check-jsonschema")]
 CODE = ("shared", "functions", "agent", "cli", "local", "infra", "bench")
 CHECKS: dict[str, list[str]] = {
     "ruff": [str(BIN / "ruff"), "check", "."],
@@ -25,6 +26,9 @@ CHECKS: dict[str, list[str]] = {
     "lifecycle": [sys.executable, "-m", "infra.lifecycle", "--check"],
     "env_example": [sys.executable, "-m", "infra.env_example", "--check"],
     "firebase": [sys.executable, "-m", "infra.firebase", "--check"],
+    "cloudbuild_schema": [*SCHEMA, "--builtin-schema", "vendor.cloudbuild", "cloudbuild.yaml"],
+    "cloudbuild": [sys.executable, "-m", "infra.cloudbuild"],
+    "firebase_schema": [*SCHEMA, "--schemafile", "infra/schemas/firebase-config.json", "firebase.json"],
     "client": [sys.executable, "-m", "infra.client", "--check"],
     "types": ["npm", "--prefix", "frontend", "run", "--silent", "typecheck"],
     "eslint": ["npm", "--prefix", "frontend", "run", "--silent", "lint"],
