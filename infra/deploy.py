@@ -248,14 +248,21 @@ class Deployment:
         for short, what in ACCOUNTS.items():
             if self._target.account(short) not in known:
                 yield ["iam", "service-accounts", "create", PREFIX + short, f"--display-name=Dumont Cloud: {what}"]
-        policy = self._gcloud.read("projects", "get-iam-policy", self._target.project) or {}
-        held = {(b["role"], member) for b in policy.get("bindings", []) for member in b.get("members", [])}
+        held = self._bindings()
+        for role, member in self._roles():
+            if (role, member) not in held:
+                yield ["projects", "add-iam-policy-binding", self._target.project, f"--member={member}",
+                       f"--role={role}", "--condition=None"]  # fmt: skip
+
+    def _roles(self) -> Iterator[tuple[str, str]]:
+        """(role, account) in the project."""
         for short, roles in ROLES.items():
-            member = f"serviceAccount:{self._target.account(short)}"
             for role in roles:
-                if (role, member) not in held:
-                    yield ["projects", "add-iam-policy-binding", self._target.project, f"--member={member}",
-                           f"--role={role}", "--condition=None"]  # fmt: skip
+                yield role, f"serviceAccount:{self._target.account(short)}"
+
+    def _bindings(self) -> set[tuple[str, str]]:
+        policy = self._gcloud.read("projects", "get-iam-policy", self._target.project) or {}
+        return {(b["role"], member) for b in policy.get("bindings", []) for member in b.get("members", [])}
 
     def _secrets(self) -> Iterator[list[str]]:
         known = {one["name"].rsplit("/", 1)[-1] for one in self._gcloud.read("secrets", "list") or []}
@@ -414,6 +421,10 @@ class Deployment:
                 )
         return (self._jobs or schedule.connect(self._target.project, self._target.region)).reconcile(wanted, dry=dry)
 
+    @property
+    def project(self) -> str:
+        return self._target.project
+
     def after(self) -> str:
         return RULES if self._target.domain else CONSOLE
 
@@ -423,6 +434,11 @@ class Deployment:
         for name in self._services():
             if name.startswith(PREFIX):
                 yield ("run", "services", "delete", name, f"--region={self._target.region}")
+        held = self._bindings()
+        for role, member in self._roles():
+            if (role, member) in held:
+                yield ("projects", "remove-iam-policy-binding", self._target.project, f"--member={member}",
+                       f"--role={role}", "--condition=None")  # fmt: skip
         known = {one["email"] for one in self._gcloud.read("iam", "service-accounts", "list") or []}
         for short in ACCOUNTS:
             if self._target.account(short) in known:
@@ -540,10 +556,17 @@ def destroy(deployment: Deployment, gcloud: Gcloud) -> int:
         say(line)
     for words in deployment.removals():
         gcloud.change(*words)
+    project = deployment.project
     say(
-        "kept: the Firestore database (gcloud firestore databases delete), the secrets (gcloud secrets delete) and the bucket;"
+        "kept, since they hold your data: the Firestore database (gcloud firestore databases delete), the secrets (gcloud secrets"
     )
-    say("they hold your data. Rented machines end with their instances: destroy those first (dumont ls --all).")
+    say(
+        "delete) and your bucket. Kept by Google, for cents a month: the functions' images (gcloud artifacts repositories delete"
+    )
+    say(
+        f"cloud-run-source-deploy) and sources (gs://run-sources-{project}-…). The console: npx firebase-tools hosting:disable."
+    )
+    say("Enabled APIs stay enabled. Rented machines end with their instances: destroy those first (dumont ls --all).")
     return 0
 
 

@@ -100,6 +100,8 @@ def change(words: list[str], flags: dict[str, list[str]], state: dict[str, Any])
         state["accounts"].remove(words[-1].partition("@")[0])
     elif command.startswith("projects add-iam-policy-binding"):
         state["policy"].setdefault(one(flags, "role"), []).append(one(flags, "member"))
+    elif command.startswith("projects remove-iam-policy-binding"):
+        state["policy"][one(flags, "role")].remove(one(flags, "member"))
     elif command.startswith("secrets create"):
         state["secrets"][words[-1]] = {"policy": {}, "versions": 0}
     elif command.startswith("secrets add-iam-policy-binding"):

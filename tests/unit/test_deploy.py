@@ -182,6 +182,7 @@ def test_destroy_removes_what_apply_made_and_says_what_it_kept(
     state = project.state
 
     assert (state["services"], state["accounts"], project.jobs.known) == ({}, [], {})
+    assert not any(state["policy"].values()), "no role is left to an account that is gone"
     assert state["database"] and state["secrets"]
     assert "kept" in capsys.readouterr().out
 
