@@ -55,10 +55,11 @@ export async function reached(id: string, state: string): Promise<void> {
   await expect.poll(async () => (await call<Made>("GET", `/instances/${id}`)).state, { timeout: 90_000 }).toBe(state);
 }
 
-/** An instance that runs. */
+/** An instance that runs and is in motion no more. */
 export async function running(name: string): Promise<Made> {
   const made = await call<Made>("POST", "/instances/provision?wait=0", { name, gpu_name: "RTX 4090" });
   await reached(made.id, "running");
+  await expect.poll(async () => (await call<{ restoring: boolean }>("GET", `/instances/${made.id}`)).restoring).toBe(false);
   return made;
 }
 
