@@ -9,7 +9,7 @@ NODE := frontend/node_modules/.ready
 DIST := frontend/dist/.ready
 SOURCES := $(shell find frontend/src frontend/public frontend/index.html frontend/vite.config.ts -type f 2>/dev/null)
 
-.PHONY: setup console up test check smoke bench docs clean
+.PHONY: setup console up test check smoke bench docs screenshots clean
 
 setup: .venv/.ready
 
@@ -63,6 +63,12 @@ docs: setup $(NODE)
 	@$(PY) -m infra.client
 	@$(PY) -m infra.firebase
 	@$(PY) -m cli.docs
+
+# The README's pictures, of a local cloud.
+screenshots: setup console
+	@infra/packages.sh chromium:chromium
+	@mkdir -p docs/images
+	$(PY) -m local.embedded npm --prefix frontend run --silent e2e -- --config playwright.bench.config.ts tests/bench/pictures
 
 clean:
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache bench/results frontend/dist

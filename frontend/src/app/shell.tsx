@@ -1,12 +1,10 @@
 import { Bot, Cpu, Ellipsis, History, LineChart, LogOut, Moon, Plus, Receipt, Search, Server, Settings, ShieldCheck, Sun } from "lucide-react";
 import { lazy, useEffect, useRef, useState } from "react";
 import { Link, NavLink, Outlet, useLocation } from "react-router";
-import { useSelector } from "react-redux";
-import { MOVES, useListInstancesQuery, useLogoutMutation, useShowUsageQuery } from "@/api";
+import { useListInstancesQuery, useLogoutMutation, useShowUsageQuery } from "@/api";
 import { isPassing } from "@/api/can";
-import { PACE, useAppDispatch, useSession } from "@/api/hooks";
+import { PACE, useAppDispatch, useAsking, useSession } from "@/api/hooks";
 import { changes } from "@/app/changes";
-import type { RootState } from "@/app/store";
 import { ended } from "@/api/session";
 import { Part } from "@/components/part";
 import { Freshness } from "@/components/states";
@@ -112,11 +110,12 @@ export function Shell() {
     { pollingInterval: polling, skipPollingIfUnfocused: true },
   );
   const instances = data?.data.instances ?? [];
-  // What one has just asked for begins before the call that asks is answered.
-  const asking = useSelector((state: RootState) => Object.values(state.api.mutations).some((one) => one?.status === "pending" && MOVES.includes(one.endpointName)));
+  const asking = useAsking();
   const moving = asking || instances.some((one) => isPassing(one) || one.restoring);
   // Fast only while something is in motion and there is an answer.
-  useEffect(() => setPolling(!moving ? PACE.rest : isError ? PACE.failing : PACE.motion), [moving, isError]);
+  // An instance's own page looks at that one as fast as need be.
+  const motion = location.pathname.startsWith(paths.instance("")) ? PACE.beside : PACE.motion;
+  useEffect(() => setPolling(!moving ? PACE.rest : isError ? PACE.failing : motion), [moving, isError, motion]);
   const usage = useShowUsageQuery({}).data?.data;
   const saved = usage ? savedOf(usage) : 0;
   const burning = instances.reduce((sum, one) => sum + (one.machine ? Number(one.machine.usd_per_hour) : 0), 0);

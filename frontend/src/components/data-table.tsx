@@ -66,7 +66,10 @@ export function DataTable<Row>(props: Shown<Row> & { pageSize?: number }) {
   const { label, rows, columns, rowKey, pageSize = 50 } = props;
   const narrow = useNarrow();
   const [order, setOrder] = useState<{ key: string; down: boolean } | null>(null);
-  const [shown, setShown] = useState(pageSize);
+  // A card is as tall as four rows.
+  const step = narrow ? Math.ceil(pageSize / 4) : pageSize;
+  const [steps, setSteps] = useState(1);
+  const shown = steps * step;
   const sorted = useMemo(() => {
     const by = order && columns.find((column) => column.key === order.key)?.sort;
     if (!order || !by) return rows;
@@ -127,7 +130,7 @@ export function DataTable<Row>(props: Shown<Row> & { pageSize?: number }) {
         </div>
       )}
       {sorted.length > shown && (
-        <button type="button" className="mt-3 min-h-6 text-sm underline" onClick={() => setShown(shown + pageSize)}>
+        <button type="button" className="mt-3 min-h-6 text-sm underline" onClick={() => setSteps(steps + 1)}>
           Show more ({sorted.length - shown})
         </button>
       )}

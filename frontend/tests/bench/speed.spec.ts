@@ -35,6 +35,8 @@ test("a change of state is seen soon", async ({ page }) => {
     await logIn(page);
     await expect(page.getByRole("row", { name: /seen-/ })).toHaveCount(instances.length);
     await watch(page);
+    const calls = callsOf(page);
+    const begunAt = Date.now();
     // The server's own word on when each state began; asked for often enough to miss none.
     const begun: Row[] = [];
     let over = false;
@@ -64,6 +66,7 @@ test("a change of state is seen soon", async ({ page }) => {
     await expect(page.locator("tr [data-state-badge=hibernated]")).toHaveCount(instances.length);
     over = true;
     await listening;
+    figure("motion_calls_a_second", rounded(calls.asked.length / ((Date.now() - begunAt) / 1000)));
     const seen = await page.evaluate(() => (window as unknown as { seen: Row[] }).seen);
     const first = Math.min(...seen.map((one) => one.at));
     const waits = begun
@@ -110,12 +113,19 @@ test("an idle tab asks little", async ({ page }) => {
   figure("idle_calls_a_minute", Math.max(...Object.values(each)));
   figure("idle_calls_each", each);
   calls.clear();
-  await page.evaluate(() => {
-    Object.defineProperty(document, "visibilityState", { value: "hidden", configurable: true });
-    document.dispatchEvent(new Event("visibilitychange", { bubbles: true }));
-  });
+  const look = (value: "hidden" | "visible") =>
+    page.evaluate((state) => {
+      Object.defineProperty(document, "visibilityState", { value: state, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange", { bubbles: true }));
+    }, value);
+  await look("hidden");
   await page.clock.runFor(600_000);
   figure("hidden_calls", calls.asked.length);
+  const back = Date.now();
+  await look("visible");
+  await expect.poll(() => calls.asked.length, { intervals: [5, 10, 20] }).toBeGreaterThan(0);
+  await calls.answered();
+  figure("caught_up_after_s", rounded((Date.now() - back) / 1000));
   await destroyed(instance.id);
 });
 
@@ -166,37 +176,74 @@ test("a table of a thousand rows sorts and filters at once", async ({ page }) =>
   await destroyed(instance.id);
 });
 
+/** From now on an instance's measurements are so many, one a minute. */
+async function measured(page: Page, length: number): Promise<void> {
+  await page.route(/\/metrics\?/, async (route) => {
+    const { data } = (await (await route.fetch()).json()) as { data: object };
+    const until = Date.now();
+    const points = Array.from({ length }, (_, number) => ({
+      at: new Date(until - (length - number) * 60_000).toISOString(),
+      gpu: 50 + 45 * Math.sin(number / 50),
+      gpu_peak: 100,
+      vram_mb: 8000 + (number % 500),
+      vram_total_mb: 24_000,
+      network_mbit: number % 900,
+    }));
+    await route.fulfill({ json: { success: true, data: { ...data, since: points[0]!.at, until: new Date(until).toISOString(), step_s: 60, points } } });
+  });
+}
+
+const DAY = 1440;
+const MANY = 10_000;
+
+test("charts of a day that stay open for an hour keep no memory", async ({ page }) => {
+  const instance = await running("open");
+  await page.clock.install();
+  await logIn(page);
+  await measured(page, DAY);
+  const calls = callsOf(page);
+  const browser = await page.context().newCDPSession(page);
+  const heap = async () => {
+    await browser.send("HeapProfiler.collectGarbage");
+    return (await browser.send("Runtime.getHeapUsage")).usedSize;
+  };
+  const minutes = async (many: number) => {
+    for (let minute = 0; minute < many; minute += 1) {
+      await page.clock.runFor(60_000);
+      await calls.answered();
+    }
+  };
+  await page.goto(`${cloud.console_url}/instances/${instance.id}`);
+  await expect(page.getByRole("img", { name: /GPU utilisation/ })).toBeVisible();
+  await minutes(10);
+  const before = await heap();
+  calls.clear();
+  await minutes(60);
+  // It was live: measurements came, and were drawn.
+  expect(calls.asked.filter((path) => path.endsWith("/metrics")).length).toBeGreaterThanOrEqual(15);
+  figure("heap_growth_mb", rounded(((await heap()) - before) / 1e6));
+  await destroyed(instance.id);
+});
+
 test("a chart of ten thousand points is drawn at once", async ({ page }) => {
   const instance = await running("points");
-  const until = Date.now();
-  const points = Array.from({ length: 10_000 }, (_, number) => ({
-    at: new Date(until - (10_000 - number) * 60_000).toISOString(),
-    gpu: 50 + 45 * Math.sin(number / 50),
-    gpu_peak: 100,
-    vram_mb: 8000 + (number % 500),
-    vram_total_mb: 24_000,
-    network_mbit: number % 900,
-  }));
-  await page.route(/\/metrics\?/, async (route) => {
-    const real = (await (await route.fetch()).json()) as { data: object };
-    const since = points[0]!.at;
-    await route.fulfill({ json: { success: true, data: { ...real.data, since, until: new Date(until).toISOString(), step_s: 60, points } } });
-  });
   await logIn(page);
+  await measured(page, MANY);
   const taken: number[] = [];
   for (let round = 0; round < 5; round += 1) {
     await page.goto(`${cloud.console_url}/instances/${instance.id}`);
     const drawn = () =>
-      page.evaluate(() =>
+      page.evaluate((many) =>
         performance
           .getEntriesByName("chart")
-          .filter((one) => ((one as PerformanceMeasure).detail as { points: number }).points >= 10_000)
+          .filter((one) => ((one as PerformanceMeasure).detail as { points: number }).points >= many)
           .map((one) => one.duration),
+        MANY,
       );
     await expect.poll(async () => (await drawn()).length).toBeGreaterThanOrEqual(3);
     taken.push(...(await drawn()));
   }
-  figure("chart_points", points.length);
+  figure("chart_points", MANY);
   figure("chart_draw_p95_ms", rounded(quantile(taken, 0.95)));
   await destroyed(instance.id);
 });

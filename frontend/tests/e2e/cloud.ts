@@ -56,8 +56,8 @@ export async function reached(id: string, state: string): Promise<void> {
 }
 
 /** An instance that runs and is in motion no more. */
-export async function running(name: string): Promise<Made> {
-  const made = await call<Made>("POST", "/instances/provision?wait=0", { name, gpu_name: "RTX 4090" });
+export async function running(name: string, gpu_name = "RTX 4090"): Promise<Made> {
+  const made = await call<Made>("POST", "/instances/provision?wait=0", { name, gpu_name });
   await reached(made.id, "running");
   await expect.poll(async () => (await call<{ restoring: boolean }>("GET", `/instances/${made.id}`)).restoring).toBe(false);
   return made;

@@ -27,7 +27,7 @@ try {
     (
       await lighthouse(
         url,
-        { output: "json", logLevel: "error", onlyCategories: ["performance", "accessibility", "best-practices"], disableStorageReset: true },
+        { output: "json", logLevel: "error", onlyCategories: ["performance", "accessibility", "best-practices"], disableStorageReset: true, disableFullPageScreenshot: true },
         undefined,
         page,
       )

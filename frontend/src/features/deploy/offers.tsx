@@ -78,8 +78,12 @@ function Offer({ one, asked }: { one: OfferView; asked: boolean }) {
   );
 }
 
+/** So many are drawn at first. */
+const FIRST = 8;
+
 export function Offers({ form, width }: { form: Form; width: number }) {
   const [all, setAll] = useState(false);
+  const [more, setMore] = useState(false);
   const { data, error, isLoading, isFetching, refetch, fulfilledTimeStamp, isError, offers } = useOffers(form, all);
   if (isLoading) return <Loading label="Asking the providers" />;
   if (error && !data) return <ErrorPanel error={error} retry={refetch} />;
@@ -102,9 +106,16 @@ export function Offers({ form, width }: { form: Form; width: number }) {
         </Empty>
       ) : (
         <ul className="grid max-h-[26rem] gap-1.5 overflow-auto" tabIndex={0} aria-label="Matching offers">
-          {offers.map((one) => (
+          {(more ? offers : offers.slice(0, FIRST)).map((one) => (
             <Offer key={`${one.provider} ${one.offer_id}`} one={one} asked={seen?.asked.includes(one) ?? false} />
           ))}
+          {!more && offers.length > FIRST && (
+            <li>
+              <button type="button" className="min-h-6 text-sm underline" onClick={() => setMore(true)}>
+                Show more ({offers.length - FIRST})
+              </button>
+            </li>
+          )}
         </ul>
       )}
     </div>

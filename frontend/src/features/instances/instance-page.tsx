@@ -1,8 +1,8 @@
 import { lazy, useEffect, useRef, useState, type ReactNode } from "react";
 import { Link, useParams } from "react-router";
 import { useListEventsQuery, useListInstancesQuery, useShowInstanceQuery, type InstanceView } from "@/api";
-import { isPassing } from "@/api/can";
-import { PACE } from "@/api/hooks";
+import { can, isPassing } from "@/api/can";
+import { PACE, useAsking } from "@/api/hooks";
 import { Snippet } from "@/components/copy";
 import { Part } from "@/components/part";
 import { Stat, Stats } from "@/components/stat";
@@ -15,7 +15,7 @@ import { Actions } from "@/features/instances/actions";
 import { alwaysOn, CostAndBudget, useCost } from "@/features/instances/cost";
 import { NextEvent } from "@/features/instances/next-event";
 import { RaceView, useReplay } from "@/features/instances/race-view";
-import { percent, secondsBetween, span, usd, usdPerHour } from "@/lib/format";
+import { count, percent, secondsBetween, span, usd, usdPerHour } from "@/lib/format";
 import { paths } from "@/lib/paths";
 import { useHash } from "@/lib/use-hash";
 import { useTitle } from "@/lib/use-title";
@@ -64,7 +64,9 @@ const WAYS = ["SSH", "Editor", "Notebook", "Files"] as const;
 function Connection({ instance }: { instance: InstanceView }) {
   const [way, setWay] = useState<(typeof WAYS)[number]>("SSH");
   const { machine, name } = instance;
-  if (!machine) return <p className="text-sm text-muted-foreground">No machine now. Wake it to connect.</p>;
+  if (!machine) {
+    return <p className="text-sm text-muted-foreground">{can("wake", instance) ? "No machine now. Wake it to connect." : "No machine now. How to connect is told once there is one."}</p>;
+  }
   const open = Object.entries(machine.ports).filter(([inside]) => inside !== "22");
   return (
     <div className="grid gap-3">
@@ -153,15 +155,24 @@ function Summary({ instance }: { instance: InstanceView }) {
   const usage = useCost(instance);
   const { machine } = instance;
   const saved = usage ? Number(usage.savings.asleep_usd) : 0;
+  // Until it is proven gone, a machine that races or has lost is paid for as well.
+  const racing = (instance.attempts ?? []).filter((one) => one.adopted_at === null && !one.receipt?.confirmed_at && one.gpu_count > 0);
+  const rate = [...(machine ? [machine] : []), ...racing].reduce((sum, one) => sum + Number(one.usd_per_hour), 0);
   return (
     <Stats>
       <Stat
-        label={machine ? "Machine" : "No machine"}
+        label={machine ? "Machine" : racing.length > 0 ? "Wanted" : "No machine"}
         value={machine ? `${machine.gpu_count}× ${machine.gpu_name}` : `${instance.need.gpu_count}× ${instance.need.gpu_name ?? "any GPU"}`}
       >
-        {machine ? `${machine.provider} host ${machine.host_id.slice(0, 18)}${machine.region ? `, ${machine.region}` : ""}` : "No machine is paid for."}
+        {machine
+          ? `${machine.provider} host ${machine.host_id.slice(0, 18)}${machine.region ? `, ${machine.region}` : ""}`
+          : racing.length > 0
+            ? `${count(racing.length, "machine")} asked for`
+            : isPassing(instance)
+              ? "None is asked for at this moment."
+              : "No machine is paid for."}
       </Stat>
-      <Stat label="Rate now" value={machine ? usdPerHour(machine.usd_per_hour) : "$0.000/h"}>
+      <Stat label="Rate now" value={usdPerHour(rate)}>
         {instance.strategy.replaceAll("_", " ")}
         {instance.need.interruptible ? ", interruptible" : ""}
       </Stat>
@@ -175,14 +186,20 @@ function Summary({ instance }: { instance: InstanceView }) {
   );
 }
 
-function Section({ id, title, children, beside }: { id: string; title: string; children: ReactNode; beside?: ReactNode }) {
+/** While its content is on the way it is about as tall as that will be, so that what stands below stays. */
+function Section({ id, title, tall = "h-24", children }: { id: string; title: string; tall?: string; children: ReactNode }) {
   return (
     <Card id={id} className="scroll-mt-16">
-      <div className="flex items-start justify-between gap-3">
-        <CardTitle>{title}</CardTitle>
-        {beside}
-      </div>
-      <Part>{children}</Part>
+      <CardTitle>{title}</CardTitle>
+      <Part
+        waiting={
+          <div className={tall}>
+            <Loading />
+          </div>
+        }
+      >
+        {children}
+      </Part>
     </Card>
   );
 }
@@ -201,10 +218,10 @@ function Found({ instance }: { instance: InstanceView }) {
     <div className="grid items-start gap-4 lg:grid-cols-[minmax(0,3fr)_minmax(0,2fr)]">
       <div className="grid gap-4">
         {!begun && race}
-        <Section id="gpu" title="GPU, memory, network">
+        <Section id="gpu" title="GPU, memory, network" tall="h-[26rem]">
           <Metrics instance={instance} live={instance.machine !== null} />
         </Section>
-        <Section id="terminal" title="Terminal">
+        <Section id="terminal" title="Terminal" tall="h-80">
           <Terminal instance={instance} />
         </Section>
         {begun && race}
@@ -219,7 +236,7 @@ function Found({ instance }: { instance: InstanceView }) {
         <Section id="snapshots" title="Snapshots">
           <Snapshots instance={instance} />
         </Section>
-        <Section id="standby" title="Standby">
+        <Section id="standby" title="Standby" tall="h-64">
           <StandbyCard instance={instance} />
         </Section>
         <Section id="cost" title="Cost and budget">
@@ -246,14 +263,15 @@ export function InstancePage() {
   const instance = full && listed && listedAt > (fulfilledTimeStamp ?? 0) ? { ...full, ...listed, attempts: full.attempts } : full;
   const open = instance?.attempts?.some((one) => one.receipt && !one.receipt.confirmed_at) ?? false;
   const drilling = instance?.drill != null && instance.drill.gone_at === null;
+  const asking = useAsking();
   const fast =
-    instance !== undefined && (isPassing(instance) || instance.restoring || open || drilling || (instance.machine !== null && !instance.machine.ssh_host));
+    instance !== undefined && (asking || isPassing(instance) || instance.restoring || open || drilling || (instance.machine !== null && !instance.machine.ssh_host));
   const moved = full !== undefined && instance !== undefined && instance.entered_at !== full.entered_at;
   useEffect(() => {
     if (moved) void refetch();
   }, [moved, refetch]);
   const unlisted = listed === undefined;
-  useEffect(() => setPolling(fast ? (isError ? PACE.failing : PACE.beside) : unlisted ? PACE.rest : 0), [fast, unlisted, isError]);
+  useEffect(() => setPolling(fast ? (isError ? PACE.failing : PACE.motion) : unlisted ? PACE.rest : 0), [fast, unlisted, isError]);
   useTitle(instance?.name ?? "Instance");
   if (isLoading) return <Loading label="Loading the instance" />;
   if (!instance) {

@@ -155,7 +155,13 @@ export function Metrics({ instance, live }: { instance: InstanceView; live: bool
     { instance: instance.id, since },
     { pollingInterval: live ? PACE.detail : 0, skipPollingIfUnfocused: true },
   );
-  if (isLoading) return <Loading label="Loading the measurements" />;
+  if (isLoading) {
+    return (
+      <div className="h-[26rem]">
+        <Loading label="Loading the measurements" />
+      </div>
+    );
+  }
   if (error && !data) return <ErrorPanel error={error} retry={refetch} />;
   const metrics = data?.data;
   return (
@@ -173,7 +179,9 @@ export function Metrics({ instance, live }: { instance: InstanceView; live: bool
         </Button>
       </div>
       {!metrics || (metrics.points.length === 0 && metrics.asleep.length === 0) ? (
-        <p className="text-sm text-muted-foreground">Nothing was measured in this time. A running machine tells every minute.</p>
+        <p className="grid min-h-44 place-items-center rounded-md border border-dashed p-6 text-center text-sm text-muted-foreground">
+          Nothing was measured in this time. A running machine tells every minute.
+        </p>
       ) : table ? (
         <Table metrics={metrics} />
       ) : (

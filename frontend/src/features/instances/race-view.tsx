@@ -5,7 +5,7 @@ import { Part } from "@/components/part";
 import { Button } from "@/components/ui/button";
 import { endOf, lanesNow, stageAt, type Lane, type Stage } from "@/features/instances/race";
 import { cn } from "@/lib/cn";
-import { span, usd, usdPerHour } from "@/lib/format";
+import { count, span, usd, usdPerHour } from "@/lib/format";
 import { useNow } from "@/lib/use-now";
 
 const Replay = lazy(async () => ({ default: (await import("@/features/instances/replay")).Replay }));
@@ -82,6 +82,7 @@ export function RaceView({ instance, replay, onReplay }: { instance: InstanceVie
   const lanes = lanesNow(instance);
   const winner = lanes.find((one) => one.wonAt !== null);
   const losers = lanes.filter((one) => one !== winner);
+  const racing = losers.filter((one) => one.endedAt === null && one.goneAt === null).length;
   const open = losers.filter((one) => one.endedAt !== null && one.goneAt === null).length;
   const from = Math.min(...lanes.map((one) => one.askedAt));
   const wasted = losers.reduce((sum, one) => sum + Number(one.usd ?? 0), 0);
@@ -96,7 +97,7 @@ export function RaceView({ instance, replay, onReplay }: { instance: InstanceVie
       ) : (
         <>
           <p aria-live="polite" className="text-sm text-muted-foreground">
-            {winner ? `Ready after ${span((winner.wonAt! - from) / 1000)}; ${lanes.length} were asked.` : `${lanes.length} machines race.`} Losers cost {usd(wasted)}
+            {winner ? `Ready after ${span((winner.wonAt! - from) / 1000)}; ${lanes.length} were asked.` : `${racing < lanes.length ? `${racing} of ` : ""}${count(lanes.length, "machine")} ${racing === 1 || lanes.length === 1 ? "races" : "race"}.`} Losers cost {usd(wasted)}
             {open > 0 ? `; ${open} not yet proven gone.` : "."}
           </p>
           <Lanes lanes={lanes} now={now} from={from} />

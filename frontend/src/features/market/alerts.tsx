@@ -68,7 +68,7 @@ export function Alerts({ gpu, suggested }: { gpu: string; suggested: number | nu
       )}
       <form onSubmit={add} className="grid gap-2" aria-label="New price alert">
         <div className="grid grid-cols-2 gap-2">
-          <Field label={`${gpu} below, $/h`}>
+          <Field label="Below, $/h">
             <Input
               required
               inputMode="decimal"

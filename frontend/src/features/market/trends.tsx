@@ -86,7 +86,10 @@ export function Trends({ gpu, onGpu }: { gpu: string; onGpu: (gpu: string) => vo
         <Check label="Interruptible" checked={spot} onChange={(e) => setSpot(e.target.checked)} />
       </div>
       {isLoading ? (
-        <Loading />
+        // As tall as what comes: the offers below stay where they are.
+        <div className="min-h-[56rem] lg:min-h-[30rem]">
+          <Loading />
+        </div>
       ) : !found ? (
         <ErrorPanel error={error} retry={refetch} />
       ) : (
@@ -97,11 +100,11 @@ export function Trends({ gpu, onGpu }: { gpu: string; onGpu: (gpu: string) => vo
               <CardTitle>Price per GPU and hour</CardTitle>
               <div className="grid gap-2 text-sm">
                 {found.band.length > 1 ? (
-                  <Part>
+                  <Part waiting={<div className="h-64" />}>
                     <BandChart points={found.band} label={`Price of an ${gpu}`} mine={found.yours[0]?.usd_per_gpu_hour} />
                   </Part>
                 ) : (
-                  <p className="rounded-md border border-dashed p-6 text-center text-muted-foreground">
+                  <p className="grid min-h-56 place-items-center rounded-md border border-dashed p-6 text-center text-muted-foreground">
                     A chart needs samples of two hours; a GPU is sampled once somebody watches it, has an alert on it or rents it.
                   </p>
                 )}

@@ -35,7 +35,7 @@ function Facts({ one }: { one: DeploymentView }) {
   const machines = one.replicas.filter((replica) => replica.usd_per_hour !== null).length;
   const facts: [string, React.ReactNode, string][] = [
     ["Rate now", one.usd_per_hour === null ? "$0.000/h" : usdPerHour(one.usd_per_hour), `${machines} of ${count(one.replicas.length, "replica")} on a machine`],
-    ["Requests", one.requests.toLocaleString("en"), one.last_request_at ? "" : "none yet"],
+    ["Requests", one.requests.toLocaleString("en"), one.requests > 0 ? "" : "none yet"],
     ["Tokens in, out", `${one.prompt_tokens.toLocaleString("en")}, ${one.completion_tokens.toLocaleString("en")}`, ""],
     ["Sleeps", one.idle_after_s === 0 ? "never" : `after ${span(one.idle_after_s)}`, "without a request; wakes on the next"],
   ];
@@ -46,7 +46,7 @@ function Facts({ one }: { one: DeploymentView }) {
           <dt className="text-xs text-muted-foreground">{label}</dt>
           <dd className="font-semibold tabular-nums">{value}</dd>
           <dd className="text-xs text-muted-foreground">
-            {label === "Requests" && one.last_request_at ? (
+            {label === "Requests" && one.requests > 0 && one.last_request_at ? (
               <>
                 last <When at={one.last_request_at} />
               </>
