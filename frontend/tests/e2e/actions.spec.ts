@@ -92,3 +92,21 @@ test("a standby is priced, made, and tried out by a drill", async ({ page }) => 
   await accessible(page);
   expect((await call<Made>("GET", `/instances/${instance.id}`)).state).toBe("running");
 });
+
+test("that failovers are stopped is told, and an administrator lets them go on", async ({ page }) => {
+  let stopped = true;
+  // More failovers at once than are let begin would take as many instances: only that answer is played.
+  await page.route("**/api/v1/standby/failover/breaker", async (route) => {
+    if (route.request().method() === "DELETE") stopped = false;
+    const answer = await route.fetch();
+    const { data } = (await answer.json()) as { data: object };
+    await (stopped ? route.fulfill({ json: { success: true, data: { ...data, open: true, opened_at: new Date().toISOString() } } }) : route.fulfill({ response: answer }));
+  });
+  await logIn(page);
+  await page.goto(`${cloud.console_url}/standby`);
+  await expect(page.getByText("No failover begins by itself")).toBeVisible();
+  await page.getByRole("button", { name: "Let them go on" }).click();
+  await accessible(page);
+  await page.getByRole("dialog").getByRole("button", { name: "Let them go on" }).click();
+  await expect(page.getByText("Failovers begin by themselves:")).toBeVisible();
+});

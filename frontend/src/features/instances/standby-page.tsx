@@ -11,6 +11,7 @@ import { Button } from "@/components/ui/button";
 import { Card } from "@/components/ui/card";
 import { When } from "@/components/when";
 import { Modal } from "@/components/modal";
+import { Breaker } from "@/features/instances/breaker";
 import { drilling, StandbyCard } from "@/features/instances/standby-card";
 import { span, usd } from "@/lib/format";
 import { paths } from "@/lib/paths";
@@ -102,6 +103,7 @@ export function StandbyPage() {
               {measured.length === 0 ? "run a drill to know" : "age of the snapshot that took over"}
             </Stat>
           </Stats>
+          <Breaker />
           {guarded.map((one) => (
             <Guarded key={one.id} given={one} />
           ))}
