@@ -21,7 +21,6 @@ export const api = generated.enhanceEndpoints({
     putStandby: { invalidatesTags: ["instances", "standby"] },
     deleteStandby: { invalidatesTags: ["instances", "standby"] },
     failOver: changed,
-    closeBreaker: { invalidatesTags: ["standby"] },
     setBudget: { invalidatesTags: ["usage"] },
     setInstanceBudget: { invalidatesTags: ["usage"] },
     blockMachine: { invalidatesTags: ["machines", "market"] },
