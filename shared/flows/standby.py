@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from shared import errors
 from shared.deps import Deps
+from shared.domain.attempt import Attempt, Outcome
 from shared.domain.instance import Action, Instance, Standby, State
 from shared.domain.offer import Offer
 from shared.domain.order import Pulse
@@ -92,6 +93,10 @@ def put(body: wire.StandbyBody, user_id: str, deps: Deps) -> wire.StandbyView:
         same = fresh.standby is not None and replace(fresh.standby, interval_s=wanted.interval_s) == wanted
         if not same:
             # Another machine: the old one is let go, the new one is made from nothing.
+            for attempt in deps.records.open_attempts(fresh.id):
+                if attempt.is_standby and attempt.wants_machine:
+                    old = tx.load(Attempt, attempt.id)
+                    tx.save(old.ending(Outcome.CANCELLED, "another standby is wanted", tx.now))
             fresh = fresh.without_standby()
         tx.save(
             replace(

@@ -253,6 +253,29 @@ def test_a_preempted_standby_is_remade_and_filled_again(world: World) -> None:
     assert world.instance(instance.id).state is State.RUNNING
 
 
+@pytest.mark.parametrize("when", ["asked for", "boots", "follows"])
+def test_another_standby_replaces_the_one_there_is_at_once(world: World, when: str) -> None:
+    instance, agent, _ = with_standby(world) if when == "follows" else (*world.running(), None)
+    if when != "follows":
+        standby.put(StandbyBody(instance=instance.id), world.user.id, world.deps)
+    if when == "boots":
+        world.settle(instance.id, lambda i: any(a.stage is Stage.CREATED for a in standbys(world, i.id)))
+    (old,) = [a for a in standbys(world, instance.id) if a.wants_machine]
+    standby.put(StandbyBody(instance=instance.id, disk_gib=40), world.user.id, world.deps)
+    world.settle(instance.id, lambda i: any(a.stage is Stage.CREATED for a in standbys(world, i.id) if a.id != old.id))
+    for _ in range(10):
+        world.clock.step(seconds=10)
+        agent.beat()
+        world.advance(instance.id)
+
+    again = made(world, instance.id)
+    assert again.attempt_id != old.id
+    assert {m.machine.token for m in world.provider.made.values()} == {
+        f"dumont-{id}" for id in (agent.attempt_id, again.attempt_id)
+    }, "the old one is gone"
+    assert world.instance(instance.id).standby_attempt_id == again.attempt_id
+
+
 def test_a_standby_that_hangs_is_remade_but_not_for_an_outage_of_ours(world: World) -> None:
     instance, agent, follower = with_standby(world)
     silence = world.deps.settings.silence_after_s

@@ -16,7 +16,7 @@ from shared.domain.offer import Need, Offer
 from shared.domain.snapshot import Snapshot
 from shared.flows import keys
 from shared.flows.advance.racing import ask
-from shared.flows.advance.step import AGAIN, Next, Step
+from shared.flows.advance.step import AGAIN, Moved, Next, Step
 from shared.flows.snapshot_orders import following
 from shared.providers.base import MachineStatus, Provider
 from shared.store.records import Transaction
@@ -154,6 +154,8 @@ def _make(step: Step, wanted: Standby) -> Next:
     attempt_id = keys.new_attempt_id(step.deps.settings)
 
     def write_down(tx: Transaction, fresh: Instance) -> Attempt:
+        if fresh.standby != wanted:
+            raise Moved(f"another standby of instance {fresh.id} is wanted now")
         attempt = Attempt(
             id=attempt_id,
             instance_id=fresh.id,
