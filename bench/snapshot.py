@@ -107,6 +107,8 @@ class Contest:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
+        # What a save that was cut off had stored is not there any more.
+        shutil.rmtree(self.folder / "state", ignore_errors=True)
         store = self.folder / "s3"
         shutil.rmtree(store, ignore_errors=True)
         self.server = subprocess.Popen(
@@ -179,9 +181,18 @@ def newest_restic(folder: Path) -> Path:
         return Path(installed)
 
 
+def environment(contest: Contest, libraries: Path) -> dict[str, str]:
+    """Our code as on a machine, where it is compiled once: whatever this shell says of compiled files."""
+    return {
+        "PYTHONPATH": f"{libraries}:{ROOT}",
+        "PYTHONDONTWRITEBYTECODE": "",
+        "PYTHONPYCACHEPREFIX": str(contest.folder / "compiled"),
+    }
+
+
 class Ours:
     def __init__(self, contest: Contest, libraries: Path) -> None:
-        self._contest, self._env = contest, {"PYTHONPATH": f"{libraries}:{ROOT}"}
+        self._contest, self._env = contest, environment(contest, libraries)
 
     def __call__(self, verb: str, what: str, folder: Path, snapshot: str, *more: str) -> dict[str, Any]:
         command = [
@@ -229,8 +240,7 @@ class Standalone:
         self._options = [
             "--store", f"s3://{server.bucket}/ours", "--endpoint", server.endpoint, "--key-file", str(key_file),
         ]  # fmt: skip
-        self._env = {
-            "PYTHONPATH": f"{libraries}:{ROOT}",
+        self._env = environment(contest, libraries) | {
             "AWS_ACCESS_KEY_ID": server.access_key,
             "AWS_SECRET_ACCESS_KEY": server.secret_key,
         }

@@ -1,5 +1,7 @@
 """Build the agent as one file: its code, the wheels it needs for each Python, and a start that unpacks them once.
 
+The code is unpacked too, as Python compiles what it imports from a zip file again at each start, and workers start often.
+
 python -m infra.agent_bundle build/agent.pyz [--abi 3.11 --abi 3.12 | --abi all]
 """
 
@@ -28,7 +30,7 @@ CODE = (
 )
 
 START = '''\
-"""Unpack the wheels that fit this Python, once, and start the agent."""
+"""Unpack the code and the wheels that fit this Python, once, and start the agent."""
 import os, sys, zipfile
 
 if sys.version_info < (3, 10):
@@ -41,11 +43,16 @@ target = os.path.join(os.environ.get("HOME") or "/root", ".dumont", "lib", diges
 if not os.path.isdir(target):
     part = "%s.%d.part" % (target, os.getpid())
     with zipfile.ZipFile(bundle) as whole:
-        names = [n for n in whole.namelist() if n.startswith("wheels/") and tag in n.split("/")[1].split("+")]
-        if not names:
+        places = {}
+        for name in whole.namelist():
+            if not name.startswith("wheels/"):
+                places[name] = name
+            elif tag in name.split("/")[1].split("+"):
+                places[name] = name.split("/", 2)[2]
+        if not any(name.startswith("wheels/") for name in places):
             sys.exit("dumont agent: this bundle has nothing for Python " + tag + " on this machine")
-        for name in names:
-            path = os.path.join(part, name.split("/", 2)[2])
+        for name, place in places.items():
+            path = os.path.join(part, place)
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "wb") as file:
                 file.write(whole.read(name))
@@ -53,7 +60,9 @@ if not os.path.isdir(target):
         os.rename(part, target)
     except OSError:
         pass
-sys.path.insert(1, target)
+sys.path.insert(0, target)
+# Many images ask for no compiled files; ours lie in a folder of their own.
+sys.dont_write_bytecode = False
 from agent.main import main
 
 sys.exit(main())

@@ -170,7 +170,8 @@ class Processes:
         try:
             for _ in range(count):
                 process = subprocess.Popen(
-                    [sys.executable, "-c", "from agent.snapshot.worker import main; main()"],
+                    # Without what an image adds to each start: where to import from is known.
+                    [sys.executable, "-S", "-c", "from agent.snapshot.worker import main; main()"],
                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env,
                 )  # fmt: skip
                 member = _Member(process)

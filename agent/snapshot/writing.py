@@ -15,7 +15,6 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable
-from typing import Any
 
 from agent.snapshot.errors import SnapshotError
 from agent.snapshot.pack import TAG, Bytes, Sealer, expand
@@ -63,15 +62,17 @@ class Writer:
                 rooms.plain = memoryview(bytearray(size))
             plain = rooms.plain[: size - TAG]
             sealer.open_into(frame, room[at - offset : at - offset + size], plain)
-            if len(rooms.raw) != raw_length and raw_length >= 1 << 20:
+            chunk = targets[0][0] == "chunk"
+            if chunk and len(rooms.raw) != raw_length and raw_length >= 1 << 20:
                 rooms.raw = bytearray(raw_length)
             data = memoryview(expand(codec, plain, raw_length, rooms.raw))
-            if targets[0][0] == "chunk":
+            if chunk:
                 for _, path, place in targets:
                     _chunk(path, place, data)
             else:
                 with self._turn:
-                    written += [_small(data, *target[1:]) for target in targets]
+                    for _, file, path, at, size, *facts in targets:
+                        written.append((file, *write(data[at : at + size], path, *facts)))
         return ("fetch", number, written)
 
     def finish(self) -> None:
@@ -89,10 +90,6 @@ def _chunk(path: str, offset: int, data: memoryview) -> None:
             data, offset = data[done:], offset + done
     finally:
         os.close(descriptor)
-
-
-def _small(data: memoryview, file: int, path: str, at: int, size: int, *facts: Any) -> tuple[int, int, int]:
-    return (file, *write(data[at : at + size], path, *facts))
 
 
 def write(

@@ -99,9 +99,9 @@ def test_a_python_that_is_too_old_is_told_what_is_needed(bundle: Path, tmp_path:
 
 ROUND = """
 import os, sys
-bundle, home = sys.argv[1:]
+home = sys.argv[1]
 lib = next(os.scandir(os.path.join(home, ".dumont", "lib"))).path
-sys.path[:0] = [bundle, lib]
+sys.path.insert(0, lib)
 from pathlib import Path
 from agent.snapshot.restore import restore
 from agent.snapshot.save import save
@@ -131,7 +131,7 @@ for name, body in files.items():
 save([str(tree)], ["/w"], [], bytes(32), "s-1", None, storage, state)
 restore(lambda _: str(target), bytes(32), "m/1", storage, state, [], lambda done, total: None)
 assert {p.name: p.read_bytes() for p in target.iterdir()} == files
-loaded = {name for name in ("cryptography", "blake3") if not sys.modules[name].__file__.startswith(lib)}
+loaded = {name for name in ("agent", "cryptography", "blake3") if not sys.modules[name].__file__.startswith(lib)}
 assert not loaded, loaded
 """
 
@@ -140,14 +140,13 @@ assert not loaded, loaded
 def test_it_starts_with_nothing_installed_and_saves_and_restores(bundle: Path, tmp_path: Path, version: str) -> None:
     if version not in PYTHONS:
         pytest.skip(f"NOT TESTED: there is no Python {version} here")
-    bare = {"HOME": str(tmp_path)}
-    started = subprocess.run(
-        [PYTHONS[version], "-I", str(bundle)], env=bare, capture_output=True, text=True, timeout=60
-    )
+    bare = {"HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    started = subprocess.run([PYTHONS[version], str(bundle)], env=bare, capture_output=True, text=True, timeout=60)
     assert "DUMONT_URL and DUMONT_TOKEN are not set" in started.stderr, started.stderr
+    assert list(tmp_path.glob(".dumont/lib/*/agent/__pycache__/main.*.pyc"))
 
     done = subprocess.run(
-        [PYTHONS[version], "-I", "-S", "-c", ROUND, str(bundle), str(tmp_path)],
+        [PYTHONS[version], "-I", "-S", "-c", ROUND, str(tmp_path)],
         env=bare, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
 
