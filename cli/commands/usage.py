@@ -145,7 +145,7 @@ def say_budget(found: dict[str, Any]) -> None:
         click.echo(f"no budget is set; {usd(found['spent_usd'])} spent this month")
         return
     state = (
-        "; used up: nothing new is rented, running instances are hibernated"
+        "; used up: nothing new is rented, what runs is hibernated within a minute or two"
         if found["reached"]
         else "; nearly used up"
         if found["warned"]
@@ -162,7 +162,11 @@ def say_own(one: dict[str, Any]) -> None:
         click.echo(f"{one['name']} has no budget of its own; {usd(one['spent_usd'])} spent on it this month")
         return
     state = (
-        "; used up: it is hibernated and not woken" if one["reached"] else "; nearly used up" if one["warned"] else ""
+        "; used up: it is hibernated within a minute or two, and not woken"
+        if one["reached"]
+        else "; nearly used up"
+        if one["warned"]
+        else ""
     )
     click.echo(
         f"{one['name']}: {usd(one['spent_usd'])} of ${float(one['usd_per_month']):.2f} "

@@ -266,6 +266,13 @@ def _look_one(deployment: Deployment, replica: Replica, deps: Deps) -> Replica:
     if instance is None:
         young = deps.clock.now() - deployment.created_at < ASKED_FOR
         return replica if young else fail("its machine was never asked for")
+    if (
+        instance.state in (State.PROVISIONING, State.WAKING)
+        and instance.next_action_at is not None
+        and instance.next_action_at <= deps.clock.now()
+    ):
+        # Somebody waits for it: its race goes on, and not only when the sweep comes.
+        instance = kick(deps, instance.id, deployment.user_id)
     if instance.state in (State.DESTROYED, State.DESTROYING, State.FAILED):
         return fail(instance.failure or "its instance was destroyed")
     if instance.state in (State.HIBERNATED, State.HIBERNATING):

@@ -158,6 +158,19 @@ def test_no_or_too_many_replicas_are_refused(bad: object) -> None:
         DeployBody.model_validate({"model": "dumont/tiny-bigram", "replicas": bad})
 
 
+def test_whoever_looks_at_a_deployment_moves_its_races_along(world: World) -> None:
+    """The provider was busy when it was asked for, and no sweep comes meanwhile."""
+    world.provider.fail_next["create"] += [errors.ProviderBusy("slow down", 3)] * 2
+    _, deployment = deploy(world, replicas=2)
+    assert world.provider.made == {}
+
+    world.clock.step(seconds=4)
+    for _ in range(12):
+        models.show(deployment.id, world.user.id, world.deps)
+        world.clock.step(seconds=1)
+    assert [len(world.created(one.instance_id)) for one in deployment.replicas] == [5, 5]
+
+
 def test_the_first_replica_that_answers_makes_it_ready(world: World, servers: list[Server]) -> None:
     key, deployment = deploy(world, replicas=2)
     machine_up(world, deployment.replicas[0].instance_id, servers[0].port)
