@@ -9,7 +9,7 @@ NODE := frontend/node_modules/.ready
 DIST := frontend/dist/.ready
 SOURCES := $(shell find frontend/src frontend/public frontend/index.html frontend/vite.config.ts -type f 2>/dev/null)
 
-.PHONY: setup console up test check smoke bench docs screenshots clean
+.PHONY: setup console up test check smoke bench audit docs screenshots clean
 
 setup: .venv/.ready
 
@@ -54,6 +54,10 @@ smoke: setup
 
 bench: setup console
 	@$(PY) -m bench.run bench $(NAME)
+
+# Asks the package indexes what they know against what is installed.
+audit: setup $(NODE)
+	@$(PY) -m bench.audit
 
 docs: setup $(NODE)
 	@$(PY) -m infra.openapi

@@ -26,6 +26,8 @@ TEXT_LIKE = 0.6
 """Samples that zstd shrinks below this share are no floats."""
 PAYS = 0.95
 PACK = 8 << 20
+LARGEST = 256 << 20
+"""Of a frame or a manifest's section, expanded: several times what is ever written."""
 UPLOADERS = 3
 _LENGTH = struct.Struct("<I")
 
@@ -120,11 +122,13 @@ def expand(codec: int, payload: Bytes, raw_length: int, room: bytearray | None =
 
     Raises SnapshotError when it is not `raw_length` long or of a codec to come.
     """
+    if not 0 <= raw_length <= LARGEST:
+        raise SnapshotError(f"a frame cannot have {raw_length} bytes")
     try:
         if codec == RAW:
             data: Bytes = payload
         elif codec == ZSTD:
-            data = zstd.decompress(payload)
+            data = _expanded(payload, raw_length)
         elif codec in (PLANES2, PLANES4):
             merged = room if room is not None and len(room) == raw_length else bytearray(raw_length)
             data = _merge(payload, codec, merged)
@@ -137,6 +141,11 @@ def expand(codec: int, payload: Bytes, raw_length: int, room: bytearray | None =
     return data
 
 
+def _expanded(payload: Bytes, length: int) -> bytes:
+    """No more than tells that it is too long: whoever had the key may have written what grows without end."""
+    return zstd.ZstdDecompressor().decompress(payload, length + 1)
+
+
 def _merge(payload: Bytes, count: int, data: bytearray) -> bytearray:
     view, at, each = memoryview(payload), 0, len(data) // count
     for number in range(count):
@@ -144,7 +153,7 @@ def _merge(payload: Bytes, count: int, data: bytearray) -> bytearray:
         at += 4
         size = length or each
         plane = view[at : at + size]
-        data[number : each * count : count] = zstd.decompress(plane) if length else plane
+        data[number : each * count : count] = _expanded(plane, each) if length else plane
         at += size
     if len(view) - at != len(data) - each * count:
         raise SnapshotError(f"a frame's rest has {len(view) - at} bytes")

@@ -167,7 +167,7 @@ def cp(sources: tuple[str, ...], target: str) -> None:
         name, colon, path = word.partition(":")
         return f"root@{host}:{path}" if colon else name
 
-    command = ["scp", "-r", "-q", *_options(one["id"]), "-P", str(port), *map(place, sources), place(target)]
+    command = ["scp", "-r", "-q", *_options(one["id"]), "-P", str(port), "--", *map(place, sources), place(target)]
     try:
         raise click.exceptions.Exit(subprocess.run(command).returncode)
     except FileNotFoundError as error:

@@ -14,6 +14,7 @@ import hmac
 import json
 import struct
 import zlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from shared.errors import StorageError
@@ -22,7 +23,9 @@ MAGIC = b"DMF1"
 SALT = 16
 PREFIX = len(MAGIC) + SALT + 4
 """How many bytes must be read to learn the head's length."""
-HEAD_LIMIT = 64 << 20
+HEAD_LIMIT, TEXT_LIMIT = 16 << 20, 64 << 20
+"""Sealed, and expanded: a machine that has the key may write a head that grows without end. 200,000 packs make 4 and 9 MB."""
+READ_AHEAD, WHOLE_LIMIT = 1 << 20, 512 << 20
 NO_FILE = "sockets and devices are not saved"
 """How the agent ends its word on what never is in a snapshot; everything else it names could not be read."""
 
@@ -72,10 +75,20 @@ def read_head(manifest: bytes, key: bytes, name: str) -> Head:
     under = salted(name, salt_of(manifest))
     try:
         text = AESGCM(object_key(key, under)).decrypt(nonce(0), manifest[PREFIX:length], associated(under, 0))
-        fields = json.loads(zlib.decompress(text))
+        expander = zlib.decompressobj()
+        fields = json.loads(expander.decompress(text, TEXT_LIMIT))
+        if not expander.eof:
+            raise ValueError("it does not end where it should")
         return Head(str(fields["snapshot_id"]), {str(k): int(v) for k, v in fields["packs"]}, fields)
     except (InvalidTag, zlib.error, ValueError, KeyError, TypeError) as error:
         raise StorageError(f"the head of manifest {name} is damaged or sealed with another key") from error
+
+
+def fetch_head(get: Callable[[int], bytes], key: bytes, name: str) -> Head:
+    """As `read_head`, by `get(length)` of its first bytes: a manifest may be as long as its writer pleased."""
+    first = get(READ_AHEAD)
+    length = head_length(first)
+    return read_head(first if length <= len(first) else get(length), key, name)
 
 
 def head_length(prefix: bytes) -> int:

@@ -154,8 +154,8 @@ def shape_of(model: str, params_b: float | None, config: Mapping[str, Any] | Non
             raise InvalidRequest(
                 "config: give num_hidden_layers, num_attention_heads and hidden_size as in the model's config.json"
             ) from error
-        if min(layers, kv_heads, head_dim) < 1:
-            raise InvalidRequest("config: layers, heads and sizes are positive")
+        if not all(1 <= number <= 1_000_000 for number in (layers, kv_heads, head_dim)):
+            raise InvalidRequest("config: layers, heads and sizes are from 1 to a million")
         shape = Shape(layers, kv_heads, head_dim, "the config given")
         billions = params_b or (known[0] if known else _named_size(model))
     elif known:

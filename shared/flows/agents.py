@@ -17,7 +17,7 @@ from shared import errors
 from shared.deps import Deps
 from shared.domain.attempt import Attempt, Outcome, Stage
 from shared.domain.instance import SEARCHING, SILENT, TAKEN_FOR_LOST, Instance, Machine, State
-from shared.domain.manifest import read_head
+from shared.domain.manifest import fetch_head
 from shared.domain.metrics import Minute
 from shared.domain.order import Order, Pulse
 from shared.domain.snapshot import Snapshot
@@ -606,8 +606,8 @@ def _problem(deps: Deps, snapshot: Snapshot, body: wire.SnapshotCommit) -> str |
     place = _places(deps, snapshot.instance_id)
     try:
         objects, prefix = place(snapshot.manifest_key)
-        manifest = objects.get(prefix + snapshot.manifest_key)
-        head = read_head(manifest, keys.data_key(deps, snapshot.instance_id), snapshot.manifest_key)
+        data_key, at = keys.data_key(deps, snapshot.instance_id), prefix + snapshot.manifest_key
+        head = fetch_head(lambda length: objects.get(at, length=length), data_key, snapshot.manifest_key)
     except errors.StorageError as error:
         return f"the manifest cannot be read: {error.message}"
     if head.snapshot_id != snapshot.id:

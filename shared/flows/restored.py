@@ -15,7 +15,7 @@ from typing import Any
 from shared import errors
 from shared.deps import Deps
 from shared.domain.instance import Instance
-from shared.domain.manifest import Head, read_head
+from shared.domain.manifest import Head, fetch_head
 from shared.domain.snapshot import Snapshot
 from shared.flows import keys
 from shared.flows.snapshot_orders import prefix_of
@@ -89,7 +89,7 @@ def reconcile(deps: Deps, document: Data, exported: Sequence[Data]) -> Reconcile
     heads: dict[str, Head] = {}
     for name in stored:
         try:
-            head = read_head(objects.get(prefix + name), key, name)
+            head = fetch_head(lambda length, at=prefix + name: objects.get(at, length=length), key, name)  # type: ignore[misc]
         except errors.ObjectNotFound:
             continue
         except errors.StorageError:

@@ -19,7 +19,7 @@ from shared import errors
 from shared.deps import Deps
 from shared.domain.instance import Instance, State, held_by
 from shared.domain.kept import DELETED, KeptDay, Stretch
-from shared.domain.manifest import PREFIX, head_length, read_head
+from shared.domain.manifest import Head, fetch_head
 from shared.domain.order import Order
 from shared.domain.retention import DEAD_AFTER, reasons
 from shared.domain.snapshot import Snapshot
@@ -114,17 +114,19 @@ def prune(instance_id: str, deps: Deps) -> tuple[int, int]:
         return 0, 0
     named: dict[str, Snapshot] = {}
     data_key = keys.data_key(deps, instance_id)
+
+    def head_of(one: Snapshot) -> Head:
+        at = prefix + one.manifest_key
+        return fetch_head(lambda length: objects.get(at, length=length), data_key, one.manifest_key)
+
     for one in sorted(stay, key=lambda s: s.created_at, reverse=True):
-        first = objects.get(prefix + one.manifest_key, length=PREFIX)
-        head = read_head(objects.get(prefix + one.manifest_key, length=head_length(first)), data_key, one.manifest_key)
-        for pack in head.packs:
+        for pack in head_of(one).packs:
             # The oldest that names a pack answers for its bytes.
             named[pack] = one
     for one in damaged:
         # What can still be read of it is its owner's, who gives it up or not; where its manifest is lost, what it wrote.
         try:
-            manifest = objects.get(prefix + one.manifest_key)
-            for pack in read_head(manifest, data_key, one.manifest_key).packs:
+            for pack in head_of(one).packs:
                 named.setdefault(pack, one)
         except errors.StorageError as error:
             if error.details.get("transient"):

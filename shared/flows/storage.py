@@ -212,10 +212,10 @@ def save(name: str, body: wire.StorageBody, user: User, deps: Deps) -> wire.Buck
     endpoint = (body.endpoint or (vendor.endpoint or "").format(region=body.region)).rstrip("/")
     if not endpoint:
         raise errors.InvalidRequest(f"endpoint: {vendor.title} needs your account's own address")
+    require_public("endpoint", endpoint, deps.settings.private_addresses)
     parts = urlsplit(endpoint)
     if parts.path or parts.query or parts.fragment:
         raise errors.InvalidRequest("endpoint: give the host alone, the bucket by its own field")
-    require_public("endpoint", endpoint, deps.settings.private_addresses)
     id, now, secret = profile_id(user.id, name), deps.clock.now(), body.secret_key.get_secret_value()
     old = deps.records.find(StorageProfile, id)
     profile = StorageProfile(

@@ -11,7 +11,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from shared.store.base import Data
 
@@ -37,7 +37,12 @@ def encode(record: Any) -> Data:
 
 def decode(cls: type[T], data: Data) -> T:
     """A document as the dataclass it was made from."""
-    record: T = _adapter(cls).validate_python(data)
+    try:
+        record: T = _adapter(cls).validate_python(data)
+    except ValidationError as error:
+        # Its own words would show values, secrets among them, to whoever reads logs.
+        wrong = "; ".join(f"{'.'.join(str(p) for p in one['loc'])}: {one['msg']}" for one in error.errors()[:5])
+        raise ValueError(f"a document is no {cls.__name__}: {wrong}") from None
     return record
 
 

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from flask import Request, Response
 from pydantic import BaseModel, ValidationError
+from werkzeug.exceptions import ClientDisconnected
 
 from shared import errors
 from shared.deps import Deps
@@ -243,9 +244,15 @@ def _body_of(one: Endpoint, request: Request) -> bytes:
     length = request.content_length
     if length is not None and length > one.max_body:
         raise errors.BodyTooLarge(f"the body has {length} bytes; at most {one.max_body} are taken")
-    raw = request.get_data(cache=True) if length is not None else request.stream.read(one.max_body + 1)
+    try:
+        raw = request.get_data(cache=True) if length is not None else request.stream.read(one.max_body + 1)
+    except ClientDisconnected as error:
+        raise errors.InvalidRequest("the body ended before its length") from error
     if len(raw) > one.max_body:
         raise errors.BodyTooLarge(f"the body is longer than {one.max_body} bytes")
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        # What expands is not taken: a few bytes could become gigabytes.
+        raise errors.UnsupportedMediaType("send the body without a Content-Encoding")
     if one.body is not None and request.mimetype != "application/json":
         raise errors.UnsupportedMediaType("send Content-Type: application/json")
     return raw

@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, ConfigDict, Field
 
-from shared.wire.base import MOST, Body, Count, Measure, ObjectKey, View
+from shared.domain.manifest import WHOLE_LIMIT
+from shared.wire.base import Body, Count, Measure, ObjectKey, View
 
 Words = Annotated[str, Field(max_length=4000)]
 FilePath = Annotated[str, Field(max_length=32_768)]
@@ -176,7 +177,7 @@ class Downloads(View):
 
 
 class PackRef(Said):
-    key: str = Field(max_length=200)
+    key: ObjectKey
     size: Count
 
 
@@ -186,7 +187,7 @@ class SnapshotCommit(Said):
     snapshot_id: str = Field(max_length=100)
     order_id: str = Field(max_length=100)
     manifest_key: str = Field(max_length=200)
-    manifest_size: int = Field(ge=1, le=MOST)
+    manifest_size: int = Field(ge=1, le=WHOLE_LIMIT)
     packs: list[PackRef] = Field(max_length=200_000)
     """Every pack the manifest names, those of earlier snapshots too."""
     files: Count

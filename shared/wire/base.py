@@ -57,19 +57,21 @@ Budget = Annotated[
 class Body(BaseModel):
     """Something a client sends."""
 
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=False, frozen=True, defer_build=True)
+    model_config = ConfigDict(
+        extra="forbid", str_strip_whitespace=False, frozen=True, defer_build=True, hide_input_in_errors=True
+    )
 
 
 class View(BaseModel):
     """Something we answer."""
 
-    model_config = ConfigDict(frozen=True, defer_build=True)
+    model_config = ConfigDict(frozen=True, defer_build=True, hide_input_in_errors=True)
 
 
 class Query(BaseModel):
     """Parameters in the address."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, hide_input_in_errors=True)
 
 
 class PageQuery(Query):

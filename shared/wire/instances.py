@@ -6,17 +6,27 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from shared.wire.base import Body, ObjectKey, PageQuery, Price, Query, View
 from shared.wire.standby import DrillView, FailoverView
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Path = Annotated[str, StringConstraints(pattern=r"^/[^\x00]*$", max_length=1000)]
-EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,255}$")]
+
+
+def _not_ours(name: str) -> str:
+    if name.startswith("DUMONT_"):
+        raise ValueError("names that begin with DUMONT_ are the agent's own")
+    return name
+
+
+EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,255}$"), AfterValidator(_not_ours)]
+Argument = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
+"""What a process is started with: no system takes a NUL there."""
 Pattern = Annotated[str, Field(min_length=1, max_length=500)]
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
-Image = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][\w.\-/:@]*$", max_length=512)]
+Image = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.\-/:@]*$", max_length=512)]
 
 Labels = Annotated[
     dict[Annotated[str, Field(max_length=63)], Annotated[str, Field(max_length=200)]], Field(max_length=32)
@@ -45,13 +55,13 @@ class ProvisionRequest(Body):
     regions: list[Country] = Field(default_factory=list, max_length=50)
     providers: list[Literal["vast", "tensordock", "gce"]] = Field(default_factory=list, max_length=10)
     image: Image = "pytorch/pytorch:2.4.0-cuda12.4-cudnn9-runtime"
-    env: dict[EnvName, Annotated[str, Field(max_length=4096)]] = Field(default_factory=dict, max_length=64)
+    env: dict[EnvName, Annotated[Argument, Field(max_length=4096)]] = Field(default_factory=dict, max_length=64)
     ports: list[Annotated[int, Field(ge=1, le=65535)]] = Field(default_factory=list, max_length=32)
     workspace: list[Path] = Field(default=["/workspace"], min_length=1, max_length=16)
     excludes: list[Pattern] = Field(default_factory=list, max_length=200)
     hot: list[Pattern] = Field(default_factory=list, max_length=200)
     """Patterns of big files that a wake restores before it says `usable`: `models/base*` or `*.gguf`."""
-    setup: str | None = Field(default=None, max_length=16_384)
+    setup: Annotated[Argument, Field(max_length=16_384)] | None = None
     idle_policy: IdlePolicyBody = IdlePolicyBody()
     labels: Labels = Field(default_factory=dict)
     strategy: Literal["race", "round_robin", "coldstart", "auto", "serverless"] | None = None
@@ -152,11 +162,11 @@ class SnapshotPatch(Body):
 
 
 class ExecRequest(Body):
-    command: list[Annotated[str, Field(max_length=32_768)]] = Field(min_length=1, max_length=256)
+    command: list[Annotated[Argument, Field(max_length=32_768)]] = Field(min_length=1, max_length=256)
     """An argument vector; no shell is involved unless you name one."""
     stdin: str | None = Field(default=None, max_length=262_144)
-    cwd: str | None = Field(default=None, max_length=1000)
-    env: dict[EnvName, Annotated[str, Field(max_length=32_768)]] = Field(default_factory=dict, max_length=64)
+    cwd: Annotated[Argument, Field(max_length=1000)] | None = None
+    env: dict[EnvName, Annotated[Argument, Field(max_length=32_768)]] = Field(default_factory=dict, max_length=64)
     timeout_s: float = Field(default=60, gt=0, le=86_400)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from shared.wire.base import Body, PageQuery, Price, Query, View
-from shared.wire.instances import Country, EnvName, Image, Name, Path
+from shared.wire.instances import Argument, Country, EnvName, Image, Name, Path
 
 
 class HistoryQuery(PageQuery):
@@ -170,7 +170,7 @@ class PoolBody(Body):
     max_usd_per_hour: Price | None = None
     regions: list[Country] = Field(default_factory=list, max_length=50)
     image: Image | None = None
-    env: dict[EnvName, Annotated[str, Field(max_length=4096)]] = Field(default_factory=dict, max_length=64)
+    env: dict[EnvName, Annotated[Argument, Field(max_length=4096)]] = Field(default_factory=dict, max_length=64)
     ports: list[Annotated[int, Field(ge=1, le=65535)]] = Field(default_factory=list, max_length=32)
     workspace: list[Path] = Field(default=["/workspace"], min_length=1, max_length=16)
     target: int = Field(default=1, ge=0, le=20)
