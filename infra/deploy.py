@@ -80,6 +80,10 @@ class Failed(Exception):
     """A command failed; the message says which and what it said."""
 
 
+ABSENT = (
+    "NOT_FOUND", "not found", "Cannot find", "does not exist", "SERVICE_DISABLED", "has not been used in project",
+)  # fmt: skip
+"""What gcloud says of a thing that is not there, or whose API nobody has enabled yet."""
 Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
 
@@ -115,10 +119,7 @@ class Gcloud:
         done = self._run([*words, "--format=json"])
         if done.returncode == 0:
             return json.loads(done.stdout or "null")
-        if any(
-            mark in done.stderr
-            for mark in ("NOT_FOUND", "not found", "Cannot find", "does not exist", "SERVICE_DISABLED")
-        ):
+        if any(mark in done.stderr for mark in ABSENT):
             return None
         raise Failed(f"gcloud {shlex.join(words)}: {done.stderr.strip()[-1500:]}")
 

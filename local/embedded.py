@@ -64,7 +64,7 @@ class Embedded:
 
 
 @contextmanager
-def running(scenario: str = "quick", tick_s: float = 3.0) -> Iterator[Embedded]:
+def running(scenario: str = "quick", tick_s: float = 3.0, store: str | None = None) -> Iterator[Embedded]:
     """Start, yield, stop. What its processes logged is printed when it does not start."""
     with tempfile.TemporaryDirectory(prefix="dumont-") as name:
         folder = Path(name) / "cloud"
@@ -79,7 +79,7 @@ def running(scenario: str = "quick", tick_s: float = 3.0) -> Iterator[Embedded]:
             "--scenario",
             str(ROOT / "local" / "scenarios" / f"{scenario}.json"),
             "--store",
-            os.environ.get("STORE", "sqlite"),
+            store or os.environ.get("STORE", "sqlite"),
         ]
         process = subprocess.Popen(
             command,

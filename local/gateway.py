@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,7 @@ PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Dumont Clo
 <pre>bin/dumont login --local\nbin/dumont provision --gpu "RTX 4090"\nbin/dumont ls</pre></body></html>"""
 
 
-def application(
-    functions: dict[str, Function], ports: dict[str, int], jwks: dict[str, Any], static: Path
-) -> web.Application:
-    gateway = Gateway(functions, ports, static)
+def application(gateway: Gateway, jwks: dict[str, Any]) -> web.Application:
     app = web.Application(client_max_size=64 << 20)
 
     async def keys(request: web.Request) -> web.Response:
@@ -54,7 +52,16 @@ class Gateway:
         self._functions = functions
         self._ports = ports
         self._static = static
+        self._open: Counter[int] = Counter()
+        """Requests that are being answered, by the port of who answers."""
         self.session: aiohttp.ClientSession | None = None
+
+    async def lead(self, name: str, port: int, patience_s: float) -> None:
+        """New requests of a function go to another process from now on; returns once the old one has answered all of its own."""
+        old, self._ports[name] = self._ports[name], port
+        until = asyncio.get_running_loop().time() + patience_s
+        while self._open[old] and asyncio.get_running_loop().time() < until:
+            await asyncio.sleep(0.05)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         if request.path.startswith(PREFIX + "/"):
@@ -73,12 +80,14 @@ class Gateway:
         if name is None:
             return _error(404, "not_found", f"there is no {request.path}")
         body = await request.read()
-        url = f"http://127.0.0.1:{self._ports[name]}{request.path_qs}"
         headers = {k: v for k, v in request.headers.items() if k.lower() not in HOP_HEADERS}
         headers["X-Forwarded-For"] = ", ".join(filter(None, (headers.get("X-Forwarded-For"), request.remote)))
         assert self.session is not None
         until = asyncio.get_running_loop().time() + RESTART_S
         while True:
+            port = self._ports[name]
+            url = f"http://127.0.0.1:{port}{request.path_qs}"
+            self._open[port] += 1
             try:
                 async with self.session.request(
                     request.method, url, data=body or None, headers=headers, allow_redirects=False
@@ -99,6 +108,8 @@ class Gateway:
                 await asyncio.sleep(0.1)
             except (aiohttp.ClientError, TimeoutError):
                 return _error(502, "unavailable", f"function {name} broke off; what it did is unknown")
+            finally:
+                self._open[port] -= 1
 
     def _page(self, request: web.Request) -> web.StreamResponse:
         if request.method not in ("GET", "HEAD"):

@@ -2,7 +2,8 @@
 
     python -m local.up [--dir .local] [--port 8700] [--scenario FILE] [--tick-s S] [--store sqlite]
 
-State lies below --dir and survives a restart. Ctrl-C (or SIGTERM) stops every child and waits for it.
+State lies below --dir and survives a restart. Ctrl-C (or SIGTERM) stops every child and waits for it. `python -m local.upgrade`
+replaces the functions while all of it runs.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
+from aiohttp import ClientError, ClientSession, web
 
 from infra import agent_bundle, manifest
+from infra.manifest import Function
 from local import emulator, gateway, scheduler, weed
 from local.scenario import load as load_scenario
 
@@ -33,6 +37,8 @@ EMAIL = "demo@dumont.local"
 BUCKET = "dumont"
 READY_S = 60.0
 STOP_S = 10.0
+DRAIN_S = 70.0
+"""An old process has so long to answer what it was asked; a request of the API waits at most 50 s."""
 
 
 def free(port: int) -> bool:
@@ -169,6 +175,24 @@ class Cloud:
                     sys.stderr.write(f"{child.name} ended with {child.process.returncode}; starting it again\n")
                     await self._spawn(child)
 
+    async def replace(
+        self, name: str, command: list[str], env: dict[str, str], handed_over: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Another process for a child: the old one ends once the new one has its work, and stays if it cannot take it."""
+        child = Child(name, command, env)
+        await self._spawn(child)
+        assert child.process is not None
+        try:
+            await handed_over()
+        except TimeoutError as error:
+            sys.stderr.write(f"{error}; the old one stays\n")
+            old = child
+        else:
+            old, self.children[name] = self.children[name], child
+        if old.process is not None and old.process.returncode is None:
+            old.process.terminate()
+            await old.process.wait()
+
     async def stop(self) -> None:
         self.stopping = True
         running = [c.process for c in self.children.values() if c.process and c.process.returncode is None]
@@ -275,6 +299,45 @@ def demo_user(env: dict[str, str], password: str) -> str:
     return key
 
 
+def revision(folder: Path) -> str | None:
+    """Of the functions: the stages that the last upgrade laid out, None before the first."""
+    link = folder / "stages"
+    return link.resolve().name if link.exists() else None
+
+
+def serving(
+    folder: Path, function: Function, port: int, env: dict[str, str], known: dict[str, str]
+) -> tuple[list[str], dict[str, str]]:
+    """Command and environment of a function's process: from its stage after an upgrade, before it from the sources."""
+    stage = (folder / "stages").resolve() / function.name
+    source = stage / "main.py" if stage.is_dir() else ROOT / "functions" / function.name / "main.py"
+    own = {**env, "K_SERVICE": function.name, "THREADS": str(max(THREADS, function.concurrency))}
+    if stage.is_dir():
+        own["PYTHONPATH"] = str(stage)
+    if (stage / "agent.pyz").exists():
+        own["DUMONT_AGENT_BUNDLE_PATH"] = str(stage / "agent.pyz")
+    if function.name == "auth":
+        own["DUMONT_JWT_PRIVATE_KEY"] = known["jwt_private"]
+    framework = str(Path(sys.executable).with_name("functions-framework"))
+    where = ["--host", "127.0.0.1", "--port", str(port)]
+    return [framework, "--target", "main", "--source", str(source), *where], own
+
+
+async def handed_over(door: gateway.Gateway, name: str, port: int) -> None:
+    """Once the new process has read its database it gets the requests, as a revision does on Cloud Run."""
+    until = time.monotonic() + READY_S
+    async with ClientSession() as session:
+        while True:
+            with contextlib.suppress(ClientError):
+                async with session.get(f"http://127.0.0.1:{port}/ready") as answer:
+                    if answer.status == 200:
+                        break
+            if time.monotonic() > until:
+                raise TimeoutError(f"the new {name} is not ready; see its log")
+            await asyncio.sleep(0.05)
+    await door.lead(name, port, DRAIN_S)
+
+
 async def up(given: argparse.Namespace) -> None:
     functions = manifest.load()
     kept = keep(given.dir, given.port, [f"fn-{name}" for name in functions])
@@ -336,34 +399,15 @@ async def up(given: argparse.Namespace) -> None:
             await answers(kept.ports["firestore"])
         # The first connection makes the store's tables; functions that start together need not race for that.
         key = await asyncio.to_thread(demo_user, settings, known["password"])
-        for name in functions:
-            own = {**env, "K_SERVICE": name, "THREADS": str(max(THREADS, functions[name].concurrency))}
-            if name == "auth":
-                own["DUMONT_JWT_PRIVATE_KEY"] = known["jwt_private"]
-            await cloud.start(
-                f"fn-{name}",
-                [
-                    str(Path(sys.executable).with_name("functions-framework")),
-                    "--target",
-                    "main",
-                    "--source",
-                    str(ROOT / "functions" / name / "main.py"),
-                    "--host",
-                    "127.0.0.1",
-                    "--port",
-                    str(kept.ports[f"fn-{name}"]),
-                ],
-                own,
-            )
+        for name, function in functions.items():
+            await cloud.start(f"fn-{name}", *serving(given.dir, function, kept.ports[f"fn-{name}"], env, known))
         from cryptography.hazmat.primitives import serialization
 
         oidc = serialization.load_pem_private_key(known["oidc_private"].encode(), None)
-        app = gateway.application(
-            functions,
-            {name: kept.ports[f"fn-{name}"] for name in functions},
-            scheduler.jwks(oidc),
-            ROOT / "frontend" / "dist",
+        door = gateway.Gateway(
+            functions, {name: kept.ports[f"fn-{name}"] for name in functions}, ROOT / "frontend" / "dist"
         )
+        app = gateway.application(door, scheduler.jwks(oidc))
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()
@@ -391,9 +435,28 @@ async def up(given: argparse.Namespace) -> None:
             "control_url": f"http://127.0.0.1:{kept.ports['control']}",
             "demo": {"email": EMAIL, "password": known["password"], "api_key": key},
             "store": settings["DUMONT_STORE"],
-            "pids": {**cloud.pids(), "up": os.getpid()},
         }
-        write_private(given.dir / "state.json", json.dumps(state, indent=2))
+
+        def tell() -> None:
+            whole = {**state, "revision": revision(given.dir), "pids": {**cloud.pids(), "up": os.getpid()}}
+            write_private(given.dir / "state.json", json.dumps(whole, indent=2))
+
+        async def upgrade() -> None:
+            """Every function, one after another, by the newest revision's process; nobody who calls notices."""
+            for name, function in functions.items():
+                fresh = any_port()
+                await cloud.replace(
+                    f"fn-{name}",
+                    *serving(given.dir, function, fresh, env, known),
+                    partial(handed_over, door, name, fresh),
+                )
+            tell()
+
+        upgrades: set[asyncio.Task[None]] = set()
+        asyncio.get_running_loop().add_signal_handler(
+            signal.SIGHUP, lambda: upgrades.add(asyncio.create_task(upgrade()))
+        )
+        tell()
         # `--local` looks for the usual folder.
         usual = given.dir.resolve() == Path(".local").resolve()
         login = "--local" if usual else f"--url {url} --email {EMAIL} --password {known['password']}"
@@ -404,6 +467,7 @@ async def up(given: argparse.Namespace) -> None:
         )
         sys.stdout.flush()
         await stop.wait()
+        tasks += upgrades
     finally:
         for task in tasks:
             task.cancel()

@@ -7,8 +7,10 @@ import gzip
 from pathlib import Path
 
 import aiohttp
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from infra import manifest
 from local import gateway
 
 
@@ -19,7 +21,7 @@ def test_files_come_compressed_to_who_takes_that_and_plain_to_others(tmp_path: P
     (tmp_path / "assets" / "a.js").write_text(script)
 
     async def ask(encoding: str) -> tuple[str | None, bytes]:
-        server = TestServer(gateway.application({}, {}, {}, tmp_path))
+        server = TestServer(gateway.application(gateway.Gateway({}, {}, tmp_path), {}))
         async with TestClient(server, auto_decompress=False) as client:
             answer = await client.get("/assets/a.js", headers={aiohttp.hdrs.ACCEPT_ENCODING: encoding})
             assert answer.status == 200
@@ -29,3 +31,42 @@ def test_files_come_compressed_to_who_takes_that_and_plain_to_others(tmp_path: P
     assert encoding == "gzip"
     assert gzip.decompress(body).decode() == script
     assert asyncio.run(ask("identity")) == (None, script.encode())
+
+
+def test_a_function_is_replaced_without_a_call_that_notices(tmp_path: Path) -> None:
+    async def serve(name: str, may_answer: asyncio.Event) -> TestServer:
+        async def answer(request: web.Request) -> web.Response:
+            await may_answer.wait()
+            return web.Response(text=name)
+
+        app = web.Application()
+        app.router.add_get("/api/v1/instances", answer)
+        server = TestServer(app)
+        await server.start_server()
+        return server
+
+    async def story() -> None:
+        slow, at_once = asyncio.Event(), asyncio.Event()
+        at_once.set()
+        old, new = await serve("old", slow), await serve("new", at_once)
+        assert old.port is not None and new.port is not None
+        door = gateway.Gateway({"instances": manifest.load()["instances"]}, {"instances": old.port}, tmp_path)
+        async with TestClient(TestServer(gateway.application(door, {}))) as client:
+
+            async def ask() -> str:
+                async with client.get("/api/v1/instances") as answer:
+                    return await answer.text()
+
+            before = asyncio.create_task(ask())
+            await asyncio.sleep(0.1)
+            led = asyncio.create_task(door.lead("instances", new.port, 30))
+            await asyncio.sleep(0.1)
+            assert await ask() == "new"
+            assert not led.done() and not before.done(), "the old one still answers what it was asked"
+            slow.set()
+            assert await before == "old"
+            await led
+        await old.close()
+        await new.close()
+
+    asyncio.run(story())
