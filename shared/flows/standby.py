@@ -179,7 +179,7 @@ def view(instance: Instance, deps: Deps, *, preview: bool = False) -> wire.Stand
     lag_s, lag_bytes = (None, None) if preview else _lag(instance, deps)
     if preview:
         phase = "preview"
-    elif instance.state is State.HIBERNATED:
+    elif instance.state is State.HIBERNATED and instance.standby_attempt_id is None:
         phase = "off"
     elif instance.standby_attempt_id is None:
         phase = "making"

@@ -38,7 +38,7 @@ class StandbyView(View):
     usd_per_month: Decimal
     """730 hours."""
     phase: str
-    """preview, making, filling, following, behind, serving or off (hibernated)."""
+    """preview, making, filling, following, behind, serving or off (hibernated, its reservation over)."""
     machine_id: str | None
     holds_snapshot_id: str | None
     held_at: datetime | None

@@ -344,10 +344,14 @@ def test_destroying_and_hibernating_leave_no_standby_behind(world: World) -> Non
     follower.beat()
     world.advance(instance.id)
     assert len(world.provider.made) == 1, "kept through the reservation"
+    (shown,) = standby.list_standbys(world.user.id, world.deps).standbys
+    assert shown.phase in ("following", "behind"), "what costs money is not off"
     world.clock.step(seconds=world.deps.settings.reservation_s + 1)
     world.advance(instance.id)
     world.settle(instance.id)
     assert world.provider.made == {}
+    (shown,) = standby.list_standbys(world.user.id, world.deps).standbys
+    assert shown.phase == "off"
 
     other, _, _ = with_standby(world)
     instances.destroy(other.id, 0, world.user.id, world.deps)
