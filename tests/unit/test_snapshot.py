@@ -10,6 +10,7 @@ import stat
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +183,7 @@ CONTENT = st.one_of(
     st.integers(1, 3_000_000).map(lambda size: b"z" * size),
 )
 TREE = st.recursive(
-    st.tuples(st.just("file"), CONTENT, st.sampled_from([0o600, 0o644, 0o755]))
+    st.tuples(st.just("file"), CONTENT, st.sampled_from([0o600, 0o644, 0o755]), st.binary(max_size=20))
     | st.tuples(st.just("link"), NAMES)
     | st.tuples(st.just("sparse"), st.integers(0, 40 << 20), st.integers(0, 2**62))
     | st.tuples(st.just("again"))
@@ -215,6 +216,8 @@ def build(path: bytes, node: Any, files: list[bytes]) -> None:
         with open(path, "wb") as file:
             file.write(node[1])
         os.chmod(path, node[2])
+        if node[3]:
+            os.setxattr(path, "user.note", node[3])
         files.append(path)
 
 
@@ -433,6 +436,48 @@ def test_a_file_that_vanishes_while_it_is_scanned_is_left_out(bench: Bench, monk
     bench.save()
 
     assert sorted(os.listdir(bench.restore())) == ["stays"]
+
+
+WAYS: dict[str, Callable[[Path], object]] = {
+    "shrinks": lambda path: os.truncate(path, 100),
+    "is emptied": lambda path: os.truncate(path, 0),
+    "grows": lambda path: path.write_bytes(b"longer" * 1_000_000),
+    "is replaced": lambda path: (path.with_name("new").write_bytes(b"other"), path.with_name("new").rename(path)),
+    "vanishes": lambda path: path.unlink(),
+    "becomes a folder": lambda path: (path.unlink(), path.mkdir()),
+    "becomes a link": lambda path: (path.unlink(), path.symlink_to("calm")),
+    "has a new neighbour": lambda path: path.with_name("appeared").write_bytes(b"new"),
+}
+
+
+@pytest.mark.parametrize("size", [3000, 5 << 20])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_file_that_becomes_another_between_scan_and_reading_comes_back_as_it_became(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, way: str, size: int
+) -> None:
+    (bench.tree / "calm").write_bytes(b"c" * 100)
+    (bench.tree / "restless").write_bytes(random.Random(7).randbytes(size))
+    real, changed = saving._Save._submit, []
+
+    def submit(self: saving._Save, *rest: Any) -> None:
+        if not changed:
+            changed.append(WAYS[way](bench.tree / "restless"))
+        real(self, *rest)
+
+    monkeypatch.setattr(saving._Save, "_submit", submit)
+    saved = bench.save()
+
+    assert changed and saved["torn"] == []
+    back, now = describe(bench.restore()), describe(bench.tree)
+    told = [line for line in saved["unreadable"] if "restless" in line]
+    # A folder's own time moves with what comes and goes in it; whatever was no file any more was left out.
+    left_out = {b".", b"appeared"} | ({b"restless"} if way == "vanishes" or "becomes" in way else set())
+    assert {name: row for name, row in back.items() if name != b"."} == {
+        name: row for name, row in now.items() if name not in left_out
+    }
+    assert bool(told) == (way == "becomes a folder")
+
+    assert describe((bench.save(), bench.restore())[1]) == now, "and the next snapshot has all of it"
 
 
 def test_a_workspace_that_is_gone_is_not_saved_as_empty(bench: Bench) -> None:

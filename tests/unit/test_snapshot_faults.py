@@ -141,6 +141,78 @@ def test_kill_9_at_each_upload_commits_nothing_and_the_next_try_does(bench: Benc
     assert describe(bench.restore(manifest="m/1")) == describe(bench.tree)
 
 
+BACK_FROM_DISK = """
+import os, signal, sys
+from pathlib import Path
+from agent.snapshot.restore import restore
+
+class Disk:
+    plain_addresses = False
+    def get(self, key, offset, length):
+        global left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Path(sys.argv[2], key.replace("/", "-")).read_bytes()[offset : offset + length]
+    def url(self, key, fresh=False):
+        return ""
+    def know(self, keys): ...
+
+left = int(sys.argv[4])
+restore(lambda _: sys.argv[1], bytes(range(32)), "m/s-1", Disk(), Path(sys.argv[3]), [], lambda done, total: None)
+"""
+
+
+def test_kill_9_at_each_download_leaves_nothing_half_and_the_next_try_goes_on(bench: Bench, tmp_path: Path) -> None:
+    dice = random.Random(8)
+    for name, size in (("first", 5 << 20), ("second", 9 << 20), ("deep/small", 300), ("deep/other", 200_000)):
+        (bench.tree / name).parent.mkdir(exist_ok=True)
+        (bench.tree / name).write_bytes(dice.randbytes(size))
+    bench.storage.manifest_address = lambda: ("m/s-1", "")  # type: ignore[method-assign]
+    bench.save()
+    kept, target = tmp_path / "kept", tmp_path / "target"
+    kept.mkdir()
+    for key, body in bench.storage.objects.items():
+        (kept / key.replace("/", "-")).write_bytes(body)
+    ends, before = [], describe(bench.tree)
+    for left in range(16):
+        ends.append(
+            subprocess.run(
+                [sys.executable, "-c", BACK_FROM_DISK, str(target), str(kept), str(bench.state), str(left)],
+                cwd=Path(__file__).parents[2],
+                timeout=60,
+            ).returncode
+        )
+        if ends[-1] == 0:
+            break
+        for path in target.rglob("*"):
+            if path.is_file() and not path.name.endswith(".dumont-part"):
+                assert path.read_bytes() == (bench.tree / path.relative_to(target)).read_bytes()
+
+    assert ends[:-1] == [-signal.SIGKILL] * (len(ends) - 1) and ends[-1] == 0 and len(ends) > 4
+    assert describe(target) == before
+
+
+@pytest.mark.parametrize("at", range(8))
+def test_a_download_that_fails_is_told_and_the_next_try_goes_on(bench: Bench, at: int) -> None:
+    fill(bench)
+    bench.save()
+    target, real, left = bench.folder / "target", bench.storage.get, [at]
+
+    def get(key: str, offset: int, length: int) -> bytes:
+        left[0] -= 1
+        if left[0] == -1:
+            raise SnapshotError("storage is down")
+        return real(key, offset, length)
+
+    bench.storage.get = get  # type: ignore[method-assign]
+    with pytest.raises(SnapshotError, match="storage is down"):
+        bench.restore(to=target)
+    bench.restore(to=target)
+
+    assert describe(target) == describe(bench.tree)
+
+
 def test_a_half_restored_big_file_goes_on_where_it_stopped(bench: Bench) -> None:
     (bench.tree / "big").write_bytes(random.Random(6).randbytes(34 << 20))
     bench.save()
