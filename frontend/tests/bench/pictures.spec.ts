@@ -1,14 +1,13 @@
 /** The README's pictures, of a cloud with something in it: `make screenshots` writes docs/images. */
 import { writeFileSync } from "node:fs";
 import type { Page } from "@playwright/test";
-import { call, cloud, expect, logIn, reached, running, shell, test } from "../e2e/cloud";
+import { call, cloud, expect, logIn, reached, running, shell, test, withoutMessages } from "../e2e/cloud";
 
 const HOUR = 3_600_000;
 
 /** Chromium writes WebP itself; Playwright does not offer it. */
 async function picture(page: Page, name: string): Promise<void> {
-  // What tells of the moment in a corner would hide what the picture is of.
-  for (const button of await page.getByRole("button", { name: "Close toast" }).all()) await button.click({ timeout: 1_000 }).catch(() => undefined);
+  await withoutMessages(page);
   await page.mouse.move(0, 0);
   const browser = await page.context().newCDPSession(page);
   const { data } = await browser.send("Page.captureScreenshot", { format: "webp", quality: 60 });

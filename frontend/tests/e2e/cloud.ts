@@ -76,7 +76,17 @@ export async function destroyed(id: string): Promise<void> {
   await reached(id, "destroyed");
 }
 
+/** Nothing in the corner: for some seconds a message there covers what stands below it. */
+export async function withoutMessages(page: Page): Promise<void> {
+  // Not by the mouse, which would close a dialog.
+  await page.evaluate(() => document.querySelectorAll<HTMLElement>("[data-sonner-toast] [data-close-button]").forEach((one) => one.click()));
+  await expect(page.locator("[data-sonner-toast]")).toHaveCount(0);
+}
+
 export async function violations(page: Page): Promise<string[]> {
+  await withoutMessages(page);
+  // The bar at the top stays: scrolled down, it covers a part of what is below.
+  await page.evaluate(() => scrollTo(0, 0));
   // Colours in the middle of a transition are nobody's choice.
   await page.evaluate(() =>
     Promise.all(document.getAnimations().filter((one) => one.effect?.getComputedTiming().iterations !== Infinity).map((one) => one.finished.catch(() => null))),
