@@ -91,6 +91,10 @@ test("a change of state is seen soon", async ({ page }) => {
 
 test("an idle tab asks little", async ({ page }) => {
   const instance = await running("idle");
+  // Minutes of the page's clock are moments of ours: the losers of its race must be proven gone before it starts.
+  await expect
+    .poll(async () => (await call<{ attempts: { receipt: { confirmed_at: string | null } | null }[] }>("GET", `/instances/${instance.id}`)).attempts.every((one) => one.receipt?.confirmed_at !== null))
+    .toBe(true);
   const MINUTES = 10;
   const calls = callsOf(page);
   await page.clock.install();
