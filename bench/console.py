@@ -32,7 +32,6 @@ AT_MOST: dict[str, dict[str, float]] = {
     "grid": {"axe_violations": 0, "sideways_scrolling": 0, "policy_violations": 0},
     "speed": {
         "state_seen_p95_s": 3.5,
-        "motion_calls_a_second": 1,
         "idle_calls_a_minute": 2,
         "hidden_calls": 0,
         "caught_up_after_s": 1,

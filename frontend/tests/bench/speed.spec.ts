@@ -66,7 +66,8 @@ test("a change of state is seen soon", async ({ page }) => {
     await expect(page.locator("tr [data-state-badge=hibernated]")).toHaveCount(instances.length);
     over = true;
     await listening;
-    figure("motion_calls_a_second", rounded(calls.asked.length / ((Date.now() - begunAt) / 1000)));
+    // With the twelve presses, and what each has looked at again.
+    figure("calls_a_second_while_four_move", rounded(calls.asked.length / ((Date.now() - begunAt) / 1000)));
     const seen = await page.evaluate(() => (window as unknown as { seen: Row[] }).seen);
     const first = Math.min(...seen.map((one) => one.at));
     const waits = begun
