@@ -26,7 +26,8 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from agent.snapshot.errors import SnapshotError
-from agent.snapshot.worker import SIZE, Task, Work
+from agent.snapshot.tasks import Task, Work
+from agent.snapshot.worker import SIZE
 
 MEMORY = {"MALLOC_MMAP_THRESHOLD_": "67108864", "MALLOC_TRIM_THRESHOLD_": "134217728", "MALLOC_ARENA_MAX": "1"}
 """For the C library of workers: blocks of megabytes are used again instead of being given back and zeroed anew."""

@@ -21,7 +21,7 @@ from typing import Any
 
 from agent.snapshot.pack import Packer, chunk_id, compress, squeeze
 from agent.snapshot.scan import xattrs
-from agent.snapshot.worker import Task
+from agent.snapshot.tasks import Task
 
 REREADS = 3
 

@@ -24,8 +24,8 @@ from agent.snapshot.hot import BEFORE_USABLE, ranks, urgency, woken
 from agent.snapshot.manifest import CHUNK, Reader, Row, chunks_of, path_of
 from agent.snapshot.pack import chunk_id, id_key
 from agent.snapshot.restored import Restored
+from agent.snapshot.tasks import Task
 from agent.snapshot.transport import get_into
-from agent.snapshot.worker import Task
 from agent.snapshot.writing import Writer, finish, own, part_of, replace, set_xattr, write
 
 LARGE_JOB = 16 << 20

@@ -31,7 +31,7 @@ from agent.snapshot.reading import REREADS
 from agent.snapshot.reading import Reader as FileReader
 from agent.snapshot.restored import Restored
 from agent.snapshot.scan import Found, data_ranges, order_of, scan, xattrs
-from agent.snapshot.worker import Task
+from agent.snapshot.tasks import Task
 
 SMALL = 512 << 10
 BUNDLE = 2 << 20

@@ -15,23 +15,13 @@ import struct
 import sys
 import threading
 import time
-from typing import Any, Protocol
+from typing import Any
 
 from agent.snapshot.errors import SnapshotError
+from agent.snapshot.tasks import Task, Work
 
-Task = tuple[Any, ...]
 SIZE = struct.Struct("<I")
 """The length before each message."""
-
-
-class Work(Protocol):
-    """What the workers of a crew do."""
-
-    def do(self, task: Task) -> Task: ...
-
-    def finish(self) -> None: ...
-
-    def abandon(self) -> None: ...
 
 
 class Line:

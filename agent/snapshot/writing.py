@@ -18,8 +18,8 @@ from collections.abc import Callable
 
 from agent.snapshot.errors import SnapshotError
 from agent.snapshot.pack import TAG, Bytes, Sealer, expand
+from agent.snapshot.tasks import Task
 from agent.snapshot.transport import Stale
-from agent.snapshot.worker import Task
 
 PART = ".dumont-part"
 

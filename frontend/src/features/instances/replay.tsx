@@ -5,8 +5,8 @@ import { useListEventsQuery, useShowLedgerQuery, type InstanceView } from "@/api
 import { ErrorPanel, Loading } from "@/components/states";
 import { Button } from "@/components/ui/button";
 import { Select } from "@/components/ui/field";
+import { Lanes } from "@/features/instances/lanes";
 import { endOf, racesOf, type Race } from "@/features/instances/race";
-import { Lanes } from "@/features/instances/race-view";
 import { moment, span } from "@/lib/format";
 
 const STEP_MS = 100;
