@@ -19,7 +19,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -55,10 +55,14 @@ THREADS = 24
 """Of a function at least: the scheduler's own, which serve one at a time, are asked by people here as well."""
 
 
-def any_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def any_port(but: Collection[int] = ()) -> int:
+    """A free one. `but`: what was given out already; nothing listens there yet, so the system may well name it again."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port not in but:
+            return port
 
 
 def weed_base() -> int:
@@ -89,10 +93,11 @@ def keep(folder: Path, port: int | None, names: list[str]) -> Kept:
     else:
         kept = Kept({"weed": weed_base()}, _secrets())
     for name in ("gateway", "vast", "tensordock", "gce", "control", "firestore", *names):
-        if not free(kept.ports.get(name, 0)) or name not in kept.ports:
-            kept.ports[name] = any_port()
-    if port is not None:
-        kept.ports["gateway"] = port
+        others = [one for known, one in kept.ports.items() if known != name]
+        if name == "gateway" and port is not None:
+            kept.ports[name] = port
+        elif name not in kept.ports or kept.ports[name] in others or not free(kept.ports[name]):
+            kept.ports[name] = any_port(others)
     write_private(file, json.dumps({"ports": kept.ports, "secrets": kept.secrets}))
     return kept
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from infra import manifest
-from local import gateway
+from local import gateway, up
 
 
 def test_files_come_compressed_to_who_takes_that_and_plain_to_others(tmp_path: Path) -> None:
@@ -70,3 +70,13 @@ def test_a_function_is_replaced_without_a_call_that_notices(tmp_path: Path) -> N
         await new.close()
 
     asyncio.run(story())
+
+
+def test_no_two_parts_of_a_local_cloud_get_the_same_port(tmp_path: Path) -> None:
+    # So many that the system, which names free ports at random, names some of them twice.
+    names = [f"fn-{number}" for number in range(1500)]
+    first = up.keep(tmp_path, None, names).ports
+    assert len(set(first.values())) == len(first) > 1500
+    again = up.keep(tmp_path, first["fn-7"], names).ports
+    assert again["gateway"] == first["fn-7"] != again["fn-7"]
+    assert len(set(again.values())) == len(again)
