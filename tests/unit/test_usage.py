@@ -260,6 +260,21 @@ def test_a_machine_that_is_lost_is_not_replaced_on_a_used_up_budget(world: World
     assert world.instance(instance.id).snapshot_id is not None
 
 
+def test_a_race_under_way_asks_for_no_more_machines_on_a_used_up_budget(world: World) -> None:
+    id = world.hibernated().id
+    instances.wake(id, 0, world.user.id, world.deps)
+    world.advance(id)
+    flow.set_budget(BudgetBody(usd_per_month=Decimal(0)), world.user.id, world.deps)
+    asked = world.created(id)
+    assert asked
+    for attempt in asked:
+        world.agent(attempt).register(problems=["its GPU is gone"])
+    woken = world.settle(id)
+
+    assert woken.state is State.HIBERNATED and "is used up" in str(woken.failure)
+    assert {a.id for a in world.attempts(id) if a.machine_id} == {a.id for a in asked}
+
+
 def test_a_budget_ends_with_its_instance(world: World) -> None:
     instance, _ = world.running()
     flow.set_instance_budget(instance.id, BudgetBody(usd_per_month=Decimal(5)), world.user.id, world.deps)

@@ -16,6 +16,7 @@ from shared.domain.pricing import TotalPrice, total_price
 from shared.flows import keys
 from shared.flows.advance.step import AGAIN, Moved, Next, Step
 from shared.flows.history import Memory, remember
+from shared.flows.usage import require_budget
 from shared.frozen import dataclass
 from shared.providers.base import RentedMachine
 from shared.store.records import Transaction
@@ -167,6 +168,11 @@ def what_was_tried(step: Step) -> str:
 def _open(step: Step, alive: Sequence[Attempt], strategy: Strategy, situation: Situation) -> Attempt | Exhausted:
     """Write one more attempt down, before any money is spent."""
     instance, deps = step.instance, step.deps
+    try:
+        # It may have been used up since the race began.
+        require_budget(instance.user_id, deps, instance.id)
+    except errors.BudgetReached as reached:
+        return Exhausted(reached.message)
     offers, troubles = search(deps, instance.need, instance.spec.image)
     before = deps.records.attempts_of_round(instance.id, instance.round)
     tried = {a.offer_machine_id for a in before}
