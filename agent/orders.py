@@ -13,6 +13,7 @@ import signal
 import subprocess
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,10 @@ class Orders:
             self.stopped = str(stopped)
             self._end(order)
             return
+        except Exception as error:
+            # Our own mistake; whoever waits for the order is told of it all the same.
+            log(traceback.format_exc(), trace)
+            outcome = {"state": "failed", "error": f"the agent broke: {type(error).__name__}: {error}"[:1900]}
         with self._guard:
             self._ended[order["id"]] = outcome
             while len(self._ended) > KEPT:

@@ -49,6 +49,9 @@ class Machine:
         self.workspace.mkdir(parents=True)
         self.orders = Orders(settings, self, lambda: None)  # type: ignore[arg-type]
 
+    def traced(self, trace: str | None) -> Machine:
+        return self
+
     def post(self, path: str, body: dict[str, Any], tries: int | None = 8) -> dict[str, Any]:
         handlers: dict[str, tuple[Any, Any]] = {
             "/agent/uploads": (wire.UploadsRequest, agents.uploads),

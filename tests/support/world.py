@@ -99,9 +99,14 @@ class World:
                 self.deps.settings, self.store, records, attempt, secret, works=works
             ),
         )
-        self.looks = self.deps
-        """What the test itself looks at: of a store that counts, the one below."""
+        self.uncounted: Deps | None = None
+        """Of a store that counts, the one below."""
         self._user: User | None = None
+
+    @property
+    def looks(self) -> Deps:
+        """What the test itself looks at."""
+        return self.uncounted or self.deps
 
     @property
     def user(self) -> User:

@@ -317,3 +317,16 @@ def test_ended_orders_survive_a_damaged_file(tmp_path: Path) -> None:
     wait_for(told, 1)
 
     assert "o-1" in json.loads((tmp_path / ".dumont" / "orders.json").read_text())
+
+
+def test_an_order_that_breaks_the_agent_is_told_as_failed_and_ends(tmp_path: Path) -> None:
+    told = Told()
+    orders = an_agent(tmp_path, told)
+    orders.give([{"id": "o-odd", "kind": "exec", "payload": {}}])
+
+    wait_for(told, 1)
+    assert told.results[0]["state"] == "failed" and "KeyError" in told.results[0]["error"]
+    until = time.monotonic() + 5
+    while orders.running() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert orders.running() == {}

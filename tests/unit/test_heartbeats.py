@@ -150,7 +150,7 @@ def test_what_a_machine_carries_is_believed_only_about_the_last_minutes(world: W
 def test_an_hour_of_a_standby_costs_few_reads_and_writes() -> None:
     store = CountingStore(SqliteStore(":memory:"))
     world = cpu_world(store)
-    world.looks = replace(world.deps, store=store.inner, records=type(world.deps.records)(store.inner, world.clock))
+    world.uncounted = replace(world.deps, store=store.inner, records=type(world.deps.records)(store.inner, world.clock))
     instance, agent, follower = with_standby(world)
     for made in list(world.provider.made):
         world.provider.set_status(made, MachineStatus.RUNNING)
