@@ -117,7 +117,7 @@ class Life:
         self.world = World(offers=24, store=self.counter if counting else inner)
         # The bench's own looks are not the product's: they are not counted.
         self.looks = Records(inner, self.world.clock)
-        self.world.looks = replace(self.world.deps, store=inner, records=self.looks)
+        self.world.uncounted = replace(self.world.deps, store=inner, records=self.looks)
         self.dice, self.real = random.Random(seed), real
         self.world.provider.features = Features(sells_cpu=True)
         cpu = an_offer(90, gpu_count=0, gpu_name="", vram_gb=0, usd_per_hour=Decimal(str(STANDBY_USD_PER_HOUR)))
