@@ -22,14 +22,16 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_S = 120.0
+CONSOLE = "console"
 
 
 class Embedded:
-    """A running local cloud; `state` is its state.json."""
+    """A running local cloud; `state` is its state.json, `console` what it printed."""
 
     def __init__(self, folder: Path, state: dict[str, Any]) -> None:
         self.folder = folder
         self.state = state
+        self.console = folder.parent / CONSOLE
 
     def control(self, method: str, path: str, body: Any = None) -> Any:
         """Call the control API of the simulated market."""
@@ -81,13 +83,15 @@ def running(scenario: str = "quick", tick_s: float = 3.0, store: str | None = No
             "--store",
             store or os.environ.get("STORE", "sqlite"),
         ]
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            start_new_session=True,
-        )
+        with open(Path(name) / CONSOLE, "wb") as console:
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                stdout=console,
+                stderr=console,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                start_new_session=True,
+            )
         try:
             yield Embedded(folder, _state(folder, process))
         finally:
@@ -106,7 +110,7 @@ def _state(folder: Path, process: subprocess.Popen[bytes]) -> dict[str, Any]:
             state: dict[str, Any] = json.loads((folder / "state.json").read_text())
             return state
         time.sleep(0.1)
-    for log in sorted((folder / "logs").glob("*.log")):
+    for log in [folder.parent / CONSOLE, *sorted((folder / "logs").glob("*.log"))]:
         sys.stderr.write(f"== {log.name}\n{log.read_text(errors='replace')[-2000:]}\n")
     raise RuntimeError("the local cloud did not start")
 

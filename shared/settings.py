@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, SecretStr, model_validator
 
 
 class Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", defer_build=True)
+    # Errors are logged: they name the setting, not what it is set to.
+    model_config = ConfigDict(extra="forbid", defer_build=True, hide_input_in_errors=True)
 
     tiny_model_path: str = ""
     """The local cloud's own inference server; empty: that runtime does not exist."""

@@ -7,7 +7,9 @@ The latter rents real machines and costs money.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -22,8 +24,17 @@ import pytest
 
 from bench import ledger
 from local.embedded import ROOT, Embedded, running
+from shared.flows.keys import agent_secret
+from shared.settings import Settings
+from tests.support.leaks import Secrets
 
 PATIENCE_S = float(os.environ.get("DUMONT_TEST_PATIENCE_S", "120" if "DUMONT_API_URL" not in os.environ else "1200"))
+
+SECRETS = Secrets()
+"""Whatever the stories used so far."""
+ATTEMPTS: set[str] = set()
+CONSOLES: list[str] = []
+"""What commands showed."""
 
 
 class ApiError(AssertionError):
@@ -51,6 +62,10 @@ class ApiClient:
         answer = response.json()
         if not answer["success"]:
             raise ApiError(response.status_code, answer["error"])
+        SECRETS.add("API key", self.key)
+        for told in (body, answer["data"]):
+            SECRETS.add_from(told)
+        ATTEMPTS.update(re.findall(r'"id": ?"([0-9a-f]{28})"', response.text))
         return answer["data"]
 
     def until(self, instance: str, state: str) -> dict[str, Any]:
@@ -99,12 +114,34 @@ def cloud() -> Iterator[Embedded | None]:
     with running() as embedded:
         yield embedded
         check_ledger(embedded)
+        check_secrets(embedded)
 
 
 def check_ledger(embedded: Embedded) -> None:
     """After every story: the ledger has each machine that the providers billed, to the cent."""
     found = ledger.of_cloud(embedded)
     assert found["machines_billed"] > 0 and ledger.agrees(found), found
+
+
+def check_secrets(embedded: Embedded) -> dict[str, int]:
+    """No log, and no console but the one that tells the login, holds a secret of the run. Counts of secrets by kind."""
+    kept = json.loads((embedded.folder / "secrets.json").read_text())["secrets"]
+    # A bucket's access key is its user's name, and shown.
+    SECRETS.add("deployment's own secret", *(text for name, text in kept.items() if name != "s3_access_key"))
+    settings = Settings(env="local", master_key=kept["master_key"])
+    SECRETS.add("machine's token", *(agent_secret(settings, id) for id in ATTEMPTS))
+    logs = sorted(embedded.folder.rglob("*.log"))
+    # What is told to whoever starts it is the login: in one line for the console, in one for the command line.
+    lines = embedded.console.read_text().splitlines()
+    told = [line for line in lines if not line.lstrip().startswith(("login ", "bin/dumont login "))]
+    assert len(told) == len(lines) - 2
+    consoles = embedded.folder.parent / "consoles.log"
+    consoles.write_text("\n".join([*told, *CONSOLES]))
+    found = SECRETS.found_in([*logs, consoles])
+    assert not found, found
+    counts = SECRETS.counts()
+    print(f"secrets: {sum(counts.values())} in none of {len(logs)} logs and {len(CONSOLES) + 1} consoles: {counts}")
+    return counts
 
 
 @pytest.fixture(scope="session")
@@ -146,6 +183,8 @@ class Terminal:
             [sys.executable, "-m", "cli", *words], env=self.env, cwd=ROOT, capture_output=True, text=True, input=stdin,
             timeout=150,
         )  # fmt: skip
+        SECRETS.add("typed at a terminal", (stdin or "").strip())
+        CONSOLES.append(done.stdout + done.stderr)
         assert done.returncode == expect, (words, done.returncode, done.stdout[-2000:], done.stderr[-2000:])
         return done.stdout + done.stderr
 

@@ -10,8 +10,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from pydantic import SecretStr, ValidationError
 
 from shared.flows import keys
+from shared.settings import Settings
 from shared.store.base import Put
 from tests.support.http import client
 from tests.support.leaks import Secrets
@@ -101,3 +103,9 @@ def test_the_search_finds_a_secret_in_every_form(secret: str, tmp_path: Path) ->
     clean = tmp_path / "clean.log"
     clean.write_text("nothing of the kind")
     assert known.found_in([clean]) == []
+
+
+def test_a_wrong_setting_is_named_without_what_it_is_set_to() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings(master_key=SecretStr("a key that nobody may read"), vast_url="https://secret.example")
+    assert "DUMONT_STORE" in str(caught.value) and "secret.example" not in str(caught.value)
