@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
+from shared.domain.instance import Machine
 from shared.frozen import dataclass
 
 
@@ -110,6 +111,21 @@ class Attempt:
     @property
     def label(self) -> str:
         return LABEL_PREFIX + self.id
+
+    def as_machine(self) -> Machine:
+        """What an instance that adopts it knows of it."""
+        return Machine(
+            provider=self.provider,
+            machine_id=self.machine_id or "",
+            host_id=self.host_id,
+            offer_id=self.offer_id,
+            gpu_name=self.gpu_name,
+            gpu_count=self.gpu_count,
+            usd_per_hour=self.usd_per_hour,
+            region=self.region,
+            ssh_host=self.ssh_host,
+            ssh_port=self.ssh_port,
+        )
 
     @property
     def wants_machine(self) -> bool:

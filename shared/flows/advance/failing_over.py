@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from shared.domain.attempt import Attempt, Outcome, Stage
-from shared.domain.instance import Clocks, Instance, Machine, State
+from shared.domain.instance import Clocks, Instance, State
 from shared.domain.order import Order
 from shared.domain.snapshot import Snapshot
 from shared.flows.advance import drill, waking
@@ -56,28 +56,13 @@ def _alone(step: Step) -> Next:
     return waking.step(step)
 
 
-def as_machine(attempt: Attempt) -> Machine:
-    return Machine(
-        provider=attempt.provider,
-        machine_id=attempt.machine_id or "",
-        host_id=attempt.host_id,
-        offer_id=attempt.offer_id,
-        gpu_name=attempt.gpu_name,
-        gpu_count=attempt.gpu_count,
-        usd_per_hour=attempt.usd_per_hour,
-        region=attempt.region,
-        ssh_host=attempt.ssh_host,
-        ssh_port=attempt.ssh_port,
-    )
-
-
 def _serve(step: Step, standby: Attempt, kind: str, message: str, **changes: Any) -> Next:
     step.enter(
         State.ON_STANDBY,
         kind,
         message,
         attempt_id=standby.id,
-        machine=as_machine(standby),
+        machine=standby.as_machine(),
         order_id=None,
         restoring=False,
         incoming_attempt_id=None,
@@ -178,7 +163,7 @@ def _take(step: Step, incoming: Attempt) -> Next:
             replace(
                 fresh,
                 attempt_id=incoming.id,
-                machine=as_machine(incoming),
+                machine=incoming.as_machine(),
                 incoming_attempt_id=None,
                 order_id=order.id,
                 restoring=True,

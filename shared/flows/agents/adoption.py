@@ -8,7 +8,7 @@ from datetime import datetime
 
 from shared.deps import Deps
 from shared.domain.attempt import Attempt, Outcome, Stage
-from shared.domain.instance import SEARCHING, Instance, Machine, State
+from shared.domain.instance import SEARCHING, Instance, State
 from shared.domain.snapshot import Snapshot
 from shared.flows.agents.telling import new_order, orders_of, settings_of
 from shared.flows.history import note
@@ -111,22 +111,10 @@ def _awaited(instance: Instance, attempt: Attempt) -> bool:
 
 
 def _adopt(tx: Transaction, instance: Instance, attempt: Attempt, ready_at: datetime, ssh_keys: list[str]) -> None:
-    machine = Machine(
-        provider=attempt.provider,
-        machine_id=attempt.machine_id or "",
-        host_id=attempt.host_id,
-        offer_id=attempt.offer_id,
-        gpu_name=attempt.gpu_name,
-        gpu_count=attempt.gpu_count,
-        usd_per_hour=attempt.usd_per_hour,
-        region=attempt.region,
-        ssh_host=attempt.ssh_host,
-        ssh_port=attempt.ssh_port,
-    )
     instance = replace(
         instance,
         attempt_id=attempt.id,
-        machine=machine,
+        machine=attempt.as_machine(),
         pokes=instance.pokes + 1,
         next_action_at=tx.now,
         failure=None,
