@@ -168,11 +168,12 @@ def what_was_tried(step: Step) -> str:
 def _open(step: Step, alive: Sequence[Attempt], strategy: Strategy, situation: Situation) -> Attempt | Exhausted:
     """Write one more attempt down, before any money is spent."""
     instance, deps = step.instance, step.deps
-    try:
-        # It may have been used up since the race began.
-        require_budget(instance.user_id, deps, instance.id)
-    except errors.BudgetReached as reached:
-        return Exhausted(reached.message)
+    if instance.opened:
+        # Whoever began the race asked for its first machine; since then it may have been used up.
+        try:
+            require_budget(instance.user_id, deps, instance.id)
+        except errors.BudgetReached as reached:
+            return Exhausted(reached.message)
     offers, troubles = search(deps, instance.need, instance.spec.image)
     before = deps.records.attempts_of_round(instance.id, instance.round)
     tried = {a.offer_machine_id for a in before}
