@@ -12,10 +12,7 @@ from shared.domain.instance import SEARCHING, Instance, State
 from shared.domain.snapshot import Snapshot
 from shared.flows.agents.telling import new_order, orders_of, settings_of
 from shared.flows.history import note
-from shared.flows.snapshot_orders import (
-    following,
-    restore_order,
-)
+from shared.flows.snapshot_orders import following, restore_order
 from shared.store.records import Transaction
 from shared.wire import agent as wire
 
@@ -62,29 +59,24 @@ def register(body: wire.Register, agent: Attempt, deps: Deps) -> wire.Registered
                 tx.save(replace(instance, pokes=instance.pokes + 1, next_action_at=tx.now))
                 tx.event(instance, "refused", f"machine on host {attempt.host_id}: {refusal}", "agent")
             return refusal
+        tx.save(replace(attempt, stage=Stage.ADOPTED, adopted_at=tx.now, outcome=Outcome.READY, next_action_at=None))
+        if ssh_keys:
+            tx.save(new_order(tx, instance, attempt.id, "keys", {"authorized_keys": ssh_keys}))
         if attempt.is_standby:
-            tx.save(
-                replace(attempt, stage=Stage.ADOPTED, adopted_at=tx.now, outcome=Outcome.READY, next_action_at=None)
-            )
             holder = following(replace(instance, standby_attempt_id=attempt.id))
             tx.save(replace(holder, pokes=instance.pokes + 1, next_action_at=tx.now))
-            if ssh_keys:
-                tx.save(new_order(tx, instance, attempt.id, "keys", {"authorized_keys": ssh_keys}))
             tx.event(instance, "standby_ready", f"the standby in {attempt.host_id} follows", "agent")
             return None
         for rival_id in rivals:
             rival = tx.load(Attempt, rival_id)
             if rival.wants_machine:
                 tx.save(rival.ending(Outcome.CANCELLED, "another machine was first", tx.now))
-        tx.save(replace(attempt, stage=Stage.ADOPTED, adopted_at=tx.now, outcome=Outcome.READY, next_action_at=None))
         note(tx, attempt, Outcome.READY, disk_mb_s=body.disk_write_mb_s, down_mb_s=body.download_mb_s)
         if instance.state is State.ON_STANDBY:
             tx.save(replace(instance, incoming_attempt_id=attempt.id, pokes=instance.pokes + 1, next_action_at=tx.now))
             tx.event(instance, "gpu_found", f"{attempt.gpu_name} on host {attempt.host_id} was first", "agent")
-            if ssh_keys:
-                tx.save(new_order(tx, instance, attempt.id, "keys", {"authorized_keys": ssh_keys}))
             return None
-        _adopt(tx, instance, attempt, body.ready_at, ssh_keys)
+        _adopt(tx, instance, attempt, body.ready_at)
         return None
 
     refused = deps.records.transact(decide)
@@ -110,7 +102,7 @@ def _awaited(instance: Instance, attempt: Attempt) -> bool:
     return instance.state in SEARCHING and instance.attempt_id is None
 
 
-def _adopt(tx: Transaction, instance: Instance, attempt: Attempt, ready_at: datetime, ssh_keys: list[str]) -> None:
+def _adopt(tx: Transaction, instance: Instance, attempt: Attempt, ready_at: datetime) -> None:
     instance = replace(
         instance,
         attempt_id=attempt.id,
@@ -128,8 +120,6 @@ def _adopt(tx: Transaction, instance: Instance, attempt: Attempt, ready_at: date
         "agent",
         attempt_id=attempt.id,
     )
-    if ssh_keys:
-        tx.save(new_order(tx, instance, attempt.id, "keys", {"authorized_keys": ssh_keys}))
     begins_with = instance.snapshot_id if instance.state in (State.WAKING, State.FAILING_OVER) else None
     if instance.source is not None:
         begins_with = instance.source.snapshot_id

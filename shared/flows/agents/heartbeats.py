@@ -14,9 +14,7 @@ from shared.domain.order import Pulse
 from shared.flows import metrics
 from shared.flows.advance import advance
 from shared.flows.agents.telling import orders_of, settings_of
-from shared.flows.snapshot_orders import (
-    begin_saving,
-)
+from shared.flows.snapshot_orders import begin_saving
 from shared.store.records import Transaction
 from shared.wire import agent as wire
 

@@ -16,11 +16,7 @@ from shared.domain.order import Order
 from shared.domain.snapshot import Snapshot
 from shared.flows import keys, retention
 from shared.flows.agents.identity import STOP
-from shared.flows.snapshot_orders import (
-    following,
-    prefix_of,
-    taken_beside,
-)
+from shared.flows.snapshot_orders import following, prefix_of, taken_beside
 from shared.flows.storage import objects_at, objects_of
 from shared.objects.base import ObjectStore
 from shared.store.records import Records, Transaction

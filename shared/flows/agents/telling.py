@@ -12,10 +12,7 @@ from shared.domain.attempt import Attempt
 from shared.domain.instance import Instance, State
 from shared.domain.order import Order
 from shared.flows import keys
-from shared.flows.snapshot_orders import (
-    ORDERS_KEPT,
-    standing,
-)
+from shared.flows.snapshot_orders import ORDERS_KEPT, standing
 from shared.store.records import Transaction
 from shared.store.shapes import ORDERS_PENDING
 from shared.wire import agent as wire
