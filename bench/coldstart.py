@@ -9,8 +9,9 @@ function starts in every round beside them, so figures of machines of different 
 Memory is what the kernel cannot take back: anonymous pages of all the function's processes, shared ones counted once. What is
 resident, with the pages of libraries that are mapped and can be dropped, is told beside it.
 
-A start is one thread's work, and this machine's cores are shared: the seconds that the kernel kept a ready process waiting for
-a core (`/proc/PID/schedstat`) are taken off. Both are told, with (`wall`) and without.
+A start is one thread's work after another's, the server's and then that which answers, and this machine's cores are shared: the
+seconds that the kernel kept those two ready and waiting for a core (`/proc/PID/task/TID/schedstat`) are taken off. Both are
+told, with (`wall`) and without.
 """
 
 from __future__ import annotations
@@ -73,8 +74,14 @@ def memory_mb(pids: list[int]) -> tuple[float, float]:
 
 
 def waited_s(pids: list[int]) -> float:
-    """How long their main threads were ready and had no core."""
-    return sum(int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) for pid in pids) / 1e9
+    """How long those were ready and had no core that did the work: of each process the main thread and the busiest other one."""
+    waited = 0
+    for pid in pids:
+        main, *others = sorted(Path(f"/proc/{pid}/task").iterdir(), key=lambda one: int(one.name))
+        # Nanoseconds: how long it ran, how long it waited.
+        ran = [[int(word) for word in (one / "schedstat").read_text().split()[:2]] for one in others]
+        waited += int((main / "schedstat").read_text().split()[1]) + max(ran, default=[0, 0])[1]
+    return waited / 1e9
 
 
 def start(folder: Path, bin_: Path, path: str, env: dict[str, str]) -> dict[str, float]:

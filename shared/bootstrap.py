@@ -62,8 +62,13 @@ def _store(settings: Settings) -> Store:
 
         return SqliteStore(rest)
     if kind == "firestore":
-        from shared.store.firestore import connect
-
+        # Its 500 modules are no garbage either, and never become any.
+        gc.disable()
+        try:
+            from shared.store.firestore import connect
+        finally:
+            gc.freeze()
+            gc.enable()
         project, _, database = rest.partition("/")
         return connect(project, database or "(default)")
     raise errors.InvalidRequest(f"DUMONT_STORE is {settings.store!r}; use sqlite:PATH or firestore:PROJECT")
