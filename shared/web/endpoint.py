@@ -248,6 +248,9 @@ def _body_of(one: Endpoint, request: Request) -> bytes:
         raw = request.get_data(cache=True) if length is not None else request.stream.read(one.max_body + 1)
     except ClientDisconnected as error:
         raise errors.InvalidRequest("the body ended before its length") from error
+    except Exception as error:
+        # Each server has errors of its own for a chunk that is none; it ends the connection after our answer.
+        raise errors.InvalidRequest("the body's chunks make no sense, or it broke off") from error
     if len(raw) > one.max_body:
         raise errors.BodyTooLarge(f"the body is longer than {one.max_body} bytes")
     if request.headers.get("Content-Encoding", "identity") != "identity":

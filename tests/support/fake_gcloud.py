@@ -15,6 +15,9 @@ EMPTY: dict[str, Any] = {
     "compute": {}, "buckets": {},
 }  # fmt: skip
 
+APIS = {"iam": "iam", "secrets": "secretmanager", "firestore": "firestore", "run": "run", "compute": "compute"}
+"""What must be enabled before a command of this group does anything."""
+
 
 class FakeGcloud:
     """`die`: (n, "before" | "after") ends the nth change without an answer, before or after it has happened."""
@@ -22,6 +25,8 @@ class FakeGcloud:
     def __init__(self) -> None:
         self.state = copy.deepcopy(EMPTY)
         self.log: list[list[str]] = []
+        self.refused: set[str] = set()
+        """APIs that were asked something and nobody had enabled."""
         self.die: tuple[int, str] | None = None
 
     def __call__(self, given: Sequence[str]) -> subprocess.CompletedProcess[str]:
@@ -31,6 +36,11 @@ class FakeGcloud:
             if word.startswith("--"):
                 name, _, value = word[2:].partition("=")
                 flags.setdefault(name, []).append(value)
+        api = f"{APIS.get(words[0])}.googleapis.com"
+        if words[0] in APIS and api not in self.state["apis"]:
+            self.refused.add(api)
+            why = f"{api} has not been used in project 1 before or it is disabled. reason: SERVICE_DISABLED"
+            return subprocess.CompletedProcess(list(given), 1, "", f"ERROR: PERMISSION_DENIED: {why}")
         answer = read(words, flags, self.state)
         if answer == "missing":
             return subprocess.CompletedProcess(list(given), 1, "", "ERROR: NOT_FOUND")

@@ -116,6 +116,16 @@ def gcloud_that_knows_nobody(words: Sequence[str]) -> subprocess.CompletedProces
     return subprocess.CompletedProcess(list(words), 1, "", "ERROR: log in first")
 
 
+def test_a_project_that_never_enabled_an_api_is_an_empty_one_and_gets_them_first(project: Project) -> None:
+    assert project.run("plan") == 0
+    assert project.gcloud.log == [] and len(project.gcloud.refused) == 5
+    assert project.run("destroy") == 0 and project.gcloud.log == [], "there is nothing to take away"
+
+    applied(project)
+    assert project.gcloud.log[0][:2] == ["services", "enable"]
+    assert project.gcloud.refused <= set(project.gcloud.log[0])
+
+
 def test_functions_wait_for_their_secrets_and_then_everything_is_there(project: Project) -> None:
     assert project.run("apply") == 0
     assert project.state["services"] == {} and project.jobs.known == {}
@@ -355,6 +365,7 @@ def test_new_files_of_the_console_are_sent_and_a_changed_route_imported(project:
     dist = tmp_path / "dist"
     (dist / "assets").mkdir(parents=True)
     (dist / "index.html").write_text("old")
+    project.state["apis"] += SERVICES
     public = {deploy.service_of(f.name): f for f in manifest.load().values() if not f.schedule}
     balancer = front.Front("p", "r", "d.example.com", tmp_path / "map.yaml")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
@@ -15,6 +17,7 @@ from shared.domain.order import Order
 from shared.flows import instances
 from shared.flows.advance import advance
 from shared.logs import TRACE, log, traced, traceparent
+from shared.providers import gce
 from shared.providers.tensordock import TensorDock
 from shared.providers.vast import Vast
 from shared.wire.instances import ExecRequest
@@ -92,6 +95,32 @@ def test_calls_of_providers_bear_the_trace_and_are_logged_answered_or_not(capsys
             provider.get("7")
         assert lines(capsys) == [], "what no request asked for is not logged"
     assert [given.split("-")[1] for given in seen if given] == [ONE] * 4
+
+
+def test_calls_of_googles_compute_bear_the_trace_and_are_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    seen: list[str | None] = []
+
+    class Compute(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.headers["traceparent"])
+            self.send_error(404)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Compute) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        google = gce.connect("p", ["z"], f"http://127.0.0.1:{server.server_port}")
+        with traced(ONE), pytest.raises(errors.MachineNotFound):
+            google.get("z/m")
+        with pytest.raises(errors.MachineNotFound):
+            google.get("z/m")
+        server.shutdown()
+
+    assert seen[0] is not None and seen[0].split("-")[1] == ONE
+    assert seen[1] is None
+    (told,) = lines(capsys)
+    assert (told["provider"], told["logging.googleapis.com/trace"]) == ("gce", ONE)
 
 
 def test_whoever_drives_an_instance_on_does_so_for_the_request_that_set_it_in_motion(world: World) -> None:
