@@ -133,7 +133,7 @@ def prepare(cloud: Embedded) -> tuple[dict[str, str], dict[str, Any]]:
     until("the model is ready", lambda: call("GET", f"/models/{model['id']}")["state"] == "ready", 120)
     until("the instance runs", lambda: call("GET", f"/instances/{made['id']}")["state"] == "running", 60)
     for host in cloud.control("GET", "/hosts"):
-        cloud.control("POST", f"/hosts/{host['id']}/sell-out")
+        cloud.control("POST", f"/hosts/{host['machine_id']}/sell-out")
     adopted = next(
         one["id"] for one in call("GET", f"/instances/{made['id']}")["attempts"] if one["stage"] == "adopted"
     )

@@ -138,5 +138,13 @@ def _bucket(place: Bucket) -> ObjectStore:
     from shared.objects.vendors import VENDORS
 
     return Retrying(
-        S3Objects(place.name, place.endpoint, place.region, place.access_key, place.secret_key, VENDORS[place.vendor])
+        S3Objects(
+            place.name,
+            place.endpoint,
+            place.region,
+            place.access_key,
+            place.secret_key,
+            VENDORS[place.vendor],
+            public_only=place.public_only,
+        )
     )

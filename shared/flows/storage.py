@@ -20,9 +20,9 @@ from shared.domain.instance import Instance, State
 from shared.domain.storage import StorageProfile, profile_id
 from shared.domain.user import User
 from shared.flows import keys
-from shared.flows.public_address import require_public
 from shared.objects.base import Bucket, ObjectStore
 from shared.objects.vendors import VENDORS
+from shared.public_address import ask, require_public
 from shared.store import codec
 from shared.store.base import Delete, Replace, Write
 from shared.store.records import Transaction
@@ -35,6 +35,8 @@ OURS = "dumont"
 MOST = 20
 """Profiles of one user."""
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+ANSWER = 4096
+"""Bytes that are read of storage's answer while a bucket is tried."""
 CHECKS = "dumont-check/"
 """Below this a bucket is tried."""
 
@@ -105,6 +107,7 @@ def _place(profile: StorageProfile, deps: Deps) -> Bucket:
         name=profile.bucket,
         access_key=profile.access_key,
         secret_key=keys.opened(deps.settings, keys.STORAGE, profile.id, profile.sealed_secret).decode(),
+        public_only=not deps.settings.private_addresses,
     )
 
 
@@ -239,7 +242,7 @@ def save(name: str, body: wire.StorageBody, user: User, deps: Deps) -> wire.Buck
         raise errors.Conflict(
             f"storage {name} holds the files of {', '.join(used[name][:5])}: its keys can change, its place cannot"
         )
-    steps = try_out(deps.bucket(_place(profile, deps)))
+    steps = try_out(deps.bucket(_place(profile, deps)), deps.settings.private_addresses)
     if steps[-1].problem is not None:
         raise errors.InvalidRequest(
             f"storage {name} was not saved, step `{steps[-1].step}` failed: {steps[-1].problem}",
@@ -257,10 +260,11 @@ def save(name: str, body: wire.StorageBody, user: User, deps: Deps) -> wire.Buck
 def test(name: str, user: User, deps: Deps) -> wire.TriedView:
     """Whether a bucket still does what it must."""
     if name == OURS:
-        steps = try_out(deps.objects())
+        # It may be beside us: an administrator chose it.
+        steps = try_out(deps.objects(), True)
     else:
         profile = _owned(name, user, deps)
-        steps = try_out(deps.bucket(_place(profile, deps)))
+        steps = try_out(deps.bucket(_place(profile, deps)), deps.settings.private_addresses)
         if steps[-1].problem is None:
             deps.records.transact(lambda tx: tx.save(replace(tx.load(StorageProfile, profile.id), tested_at=tx.now)))
     return wire.TriedView(name=name, good=steps[-1].problem is None, steps=steps)
@@ -309,7 +313,7 @@ def _owned(name: str, user: User, deps: Deps) -> StorageProfile:
 # Trying one out ------------------------------------------------------------------------------------------------------
 
 
-def try_out(objects: ObjectStore) -> list[wire.StepView]:
+def try_out(objects: ObjectStore, private_ok: bool) -> list[wire.StepView]:
     """Everything that saving, waking and destroying ask of a bucket, in order, until a step fails; leaves nothing there."""
     key, body, other = f"{CHECKS}{uuid.uuid4().hex}", os.urandom(64), os.urandom(64)
 
@@ -324,8 +328,8 @@ def try_out(objects: ObjectStore) -> list[wire.StepView]:
             raise errors.StorageError("what was just written is not in the list")
 
     def address() -> None:
-        _call("PUT", objects.presign_put(key, timedelta(minutes=5)), other)
-        _same(_call("GET", objects.presign_get(key, timedelta(minutes=5))), other)
+        _call("PUT", objects.presign_put(key, timedelta(minutes=5)), private_ok, other)
+        _same(_call("GET", objects.presign_get(key, timedelta(minutes=5)), private_ok), other)
 
     def delete() -> None:
         objects.delete(key)
@@ -356,16 +360,18 @@ def _same(found: bytes, wanted: bytes) -> None:
         raise errors.StorageError("other bytes came back than were written")
 
 
-def _call(method: str, url: str, body: bytes | None = None) -> bytes:
+def _call(method: str, url: str, private_ok: bool, body: bytes | None = None) -> bytes:
     """As an agent does it: an address and nothing else."""
     import httpx
 
     try:
-        answer = httpx.request(method, url, content=body, timeout=20, follow_redirects=False)
+        status, answer = ask(method, "endpoint", url, body, {}, private_ok, ANSWER)
+    except errors.InvalidRequest as refusal:
+        raise errors.StorageError(refusal.message, transient=True) from refusal
     except httpx.HTTPError as error:
         raise errors.StorageError(f"its address does not answer: {type(error).__name__}", transient=True) from error
-    if answer.status_code != 200:
-        code = re.search(r"<Code>(\w+)</Code>", answer.text)
-        told = code.group(1) if code else str(answer.status_code)
+    if status != 200:
+        code = re.search(rb"<Code>(\w+)</Code>", answer)
+        told = code.group(1).decode() if code else str(status)
         raise errors.StorageError(f"{method} by address was answered {told}", answered=told)
-    return answer.content
+    return answer

@@ -15,8 +15,8 @@ from shared.deps import Deps
 from shared.domain.event import Event
 from shared.domain.webhook import GIVE_UP_AFTER, REMEMBERED, SHOWN, TOLD, Delivery, Webhook
 from shared.flows import keys
-from shared.flows.public_address import post, require_public
 from shared.flows.snapshot_orders import COPY
+from shared.public_address import ask, require_public
 from shared.store.records import Transaction
 from shared.store.shapes import EVENTS_OF_USER, WEBHOOKS_OF_USER
 from shared.wire import webhooks as wire
@@ -142,12 +142,12 @@ def _send(hook: Webhook, event: Event, deps: Deps) -> tuple[int | None, str | No
     import httpx
 
     try:
-        answer = post("url", hook.url, body, headers, deps.settings.private_addresses)
+        status, _ = ask("POST", "url", hook.url, body, headers, deps.settings.private_addresses)
     except errors.InvalidRequest as refusal:
         return None, refusal.message
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return None, f"no answer: {type(error).__name__}"
-    return answer.status_code, None if answer.is_success else f"answered {answer.status_code}"
+    return status, None if 200 <= status < 300 else f"answered {status}"
 
 
 def _note(hook: Webhook, event: Event, status: int | None, problem: str | None, deps: Deps) -> Webhook | None:

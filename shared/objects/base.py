@@ -28,6 +28,8 @@ class Bucket:
     name: str
     access_key: str
     secret_key: str = field(repr=False)
+    public_only: bool = False
+    """A user gave the endpoint: no other than public addresses are connected to."""
 
 
 class ObjectStore(Protocol):

@@ -32,12 +32,14 @@ class S3Objects:
         access_key: str,
         secret_key: str,
         vendor: Vendor = VENDORS["s3"],
+        public_only: bool = False,
     ) -> None:
         self._vendor = vendor
         self._bucket = bucket
         self._endpoint = endpoint
         self._region = region
         self._credentials = (access_key, secret_key)
+        self._public_only = public_only
 
     @cached_property
     def _client(self) -> S3Client:
@@ -46,7 +48,7 @@ class S3Objects:
         from botocore.config import Config
 
         access_key, secret_key = self._credentials
-        return boto3.client(
+        client = boto3.client(
             "s3",
             endpoint_url=self._endpoint,
             region_name=self._region,
@@ -60,8 +62,15 @@ class S3Objects:
                 read_timeout=30,
                 retries={"total_max_attempts": 1},
                 s3={"addressing_style": "path" if self._endpoint else "virtual"},
+                # A proxy of our own environment would look the name up by itself.
+                proxies={} if self._public_only else None,
             ),
         )
+        if self._public_only:
+            from shared.objects.public_only import restrict
+
+            restrict(client)
+        return client
 
     def put(self, key: str, body: bytes) -> None:
         try:

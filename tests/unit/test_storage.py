@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import socket
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
 from infra.backup import export, import_
-from shared import errors
+from shared import errors, public_address
+from shared.bootstrap import build
 from shared.domain.instance import State
 from shared.domain.storage import StorageProfile
 from shared.flows import instances, retention, snapshots, storage
@@ -15,9 +21,11 @@ from shared.flows.drill import begin
 from shared.flows.snapshot_orders import prefix_of
 from shared.flows.usage import show
 from shared.objects.memory import MemoryObjects
+from shared.objects.s3 import S3Objects
 from shared.store import codec
 from shared.wire.storage import StorageBody
 from shared.wire.usage import UsageQuery
+from tests.support.names import Names, self_signed
 from tests.support.world import World
 
 
@@ -237,3 +245,69 @@ def test_an_instance_is_destroyed_only_once_its_prefix_lists_nothing(world: Worl
 
     assert world.settle(instance.id).state is State.DESTROYED
     assert world.objects.objects == {} and world.store.get("instance_keys", instance.id) is None
+
+
+# Names that lead elsewhere by the next look ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> Names:
+    return Names(monkeypatch)
+
+
+def theirs(endpoint: str) -> S3Objects:
+    return S3Objects("mine", endpoint, "us-east-1", "a", "s", public_only=True)
+
+
+def test_a_bucket_that_becomes_private_after_it_was_judged_is_not_connected_to(names: Names) -> None:
+    """Rebinding: by boto3 and by presigned addresses alike, each connection is to what its own look-up said."""
+    world = World()
+    world.deps = replace(world.deps, bucket=build(world.deps.settings).bucket)
+    with socket.create_server(("127.0.0.1", 0)) as beside_us:
+        given = body(endpoint=f"https://rebinds.example:{beside_us.getsockname()[1]}", vendor="b2")
+        names.answers["rebinds.example"] = [["8.8.8.8"], ["8.8.8.8"], ["127.0.0.1"]]
+        with pytest.raises(errors.InvalidRequest, match="step `write` failed: object storage does not answer"):
+            storage.save("mine", given, world.user, world.deps)
+        assert len(names.asked) > 2 and names.dialled == []
+        url = theirs(given.endpoint or "").presign_get("key", timedelta(minutes=5))
+        with pytest.raises(errors.StorageError, match="not a public address"):
+            storage._call("GET", url, private_ok=False)
+        assert names.dialled == [] and nobody_called(beside_us)
+
+
+def nobody_called(listener: socket.socket) -> bool:
+    listener.settimeout(0.05)
+    try:
+        listener.accept()
+    except TimeoutError:
+        return True
+    return False
+
+
+def test_a_buckets_next_address_is_tried_and_no_more_than_three(names: Names) -> None:
+    names.answers["far.example"] = [["8.8.8.8", "2606:4700::1", "8.8.4.4", "1.1.1.1"]]
+
+    with pytest.raises(errors.StorageError, match="EndpointConnectionError"):
+        theirs("https://far.example").get("key")
+
+    assert names.dialled == ["8.8.8.8", "2606:4700::1", "8.8.4.4"]
+
+
+def test_a_buckets_certificate_must_be_the_names(names: Names, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(public_address, "is_public", lambda _: True)
+    names.answers["bucket.example"] = [["127.0.0.1"]]
+    with self_signed("bucket.example", tmp_path) as (port, asked), pytest.raises(errors.StorageError, match="SSLError"):
+        theirs(f"https://bucket.example:{port}").get("key")
+    assert (names.dialled, asked) == (["127.0.0.1"], ["bucket.example"])
+
+
+def test_a_proxy_of_our_environment_is_not_asked_for_users_buckets(
+    names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    names.answers["far.example"] = [["8.8.8.8"]]
+
+    with pytest.raises(errors.StorageError):
+        theirs("https://far.example").get("key")
+
+    assert names.dialled == ["8.8.8.8"]

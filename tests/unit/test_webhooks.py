@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import json
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives import serialization as form
-from cryptography.hazmat.primitives.asymmetric import ec
 
-from shared import errors
+from shared import errors, public_address
 from shared.deps import Deps
 from shared.domain.instance import State
 from shared.domain.webhook import GIVE_UP_AFTER, TOLD
-from shared.flows import public_address, webhooks
+from shared.flows import webhooks
 from shared.sweeps.notify import notify
 from shared.wire.webhooks import WebhookBody
+from tests.support.names import Names, self_signed
 from tests.support.world import World
 
 
@@ -71,33 +65,6 @@ class Receiver:
     @property
     def kinds(self) -> list[str]:
         return [json.loads(body)["kind"] for _, body in self.got]
-
-
-class Names:
-    """A resolver whose answers change: each look-up of a name uses up one, the last stays. Numbers are themselves."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.answers: dict[str, list[list[str]]] = {}
-        self.asked: list[str] = []
-        self.dialled: list[str] = []
-        self._look_up, self._dial = socket.getaddrinfo, socket.create_connection
-        monkeypatch.setattr(socket, "getaddrinfo", self.look_up)
-        monkeypatch.setattr(socket, "create_connection", self.dial)
-
-    def look_up(self, host: Any, port: Any, *args: Any, **kinds: Any) -> Any:
-        if host not in self.answers:
-            return self._look_up(host, port, *args, **kinds)
-        self.asked.append(host)
-        answers = self.answers[host]
-        found = answers.pop(0) if len(answers) > 1 else answers[0]
-        return [row for address in found for row in self._look_up(address, port, *args, **kinds)]
-
-    def dial(self, address: tuple[str, int], *args: Any, **given: Any) -> socket.socket:
-        """Nothing leaves this machine."""
-        self.dialled.append(address[0])
-        if not ipaddress.ip_address(address[0]).is_loopback:
-            raise ConnectionRefusedError
-        return self._dial(address, *args, **given)
 
 
 @pytest.fixture
@@ -261,37 +228,12 @@ def test_the_receiver_is_called_by_its_name_at_the_next_address_when_one_is_out_
     assert receiver.got[0][0]["Host"] == f"hook.example:{receiver.port}" and receiver.kinds == ["running"]
 
 
-def self_signed(name: str, folder: Path) -> Path:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject, now = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]), datetime.now(UTC)
-    made = x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-    made = made.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(hours=1))
-    made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-    pem = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption())
-    file = folder / "both.pem"
-    file.write_bytes(pem + made.sign(key, hashes.SHA256()).public_bytes(form.Encoding.PEM))
-    return file
-
-
 def test_tls_asks_for_the_certificate_of_the_name_and_takes_no_other(names: Names, tmp_path: Path) -> None:
     names.answers["hook.example"] = [["127.0.0.1"]]
-    asked: list[str | None] = []
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(self_signed("hook.example", tmp_path))
-    context.sni_callback = lambda _, name, __: asked.append(name)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            connection, _ = listener.accept()
-            with connection, contextlib.suppress(OSError):
-                context.wrap_socket(connection, server_side=True)
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        url = f"https://hook.example:{listener.getsockname()[1]}/x"
+    with self_signed("hook.example", tmp_path) as (port, asked):
+        url = f"https://hook.example:{port}/x"
         with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
-            public_address.post("url", url, b"{}", {}, True)
-        thread.join(5)
+            public_address.ask("POST", "url", url, b"{}", {}, True)
     assert asked == ["hook.example"]
 
 
@@ -321,7 +263,7 @@ def test_a_receiver_that_answers_a_byte_now_and_then_is_cut_off(monkeypatch: pyt
         thread.start()
         started = time.monotonic()
         with pytest.raises(httpx.HTTPError):
-            public_address.post("url", f"http://127.0.0.1:{listener.getsockname()[1]}/x", b"{}", {}, True)
+            public_address.ask("POST", "url", f"http://127.0.0.1:{listener.getsockname()[1]}/x", b"{}", {}, True)
         assert time.monotonic() - started < 2
         thread.join(5)
 

@@ -39,13 +39,21 @@ def require_public(field: str, url: str, private_ok: bool) -> list[str]:
     if parts.username or parts.password:
         raise errors.InvalidRequest(f"{field}: credentials in an address end in logs; leave them out")
     try:
-        found = socket.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError, ValueError) as error:
+        port = parts.port or 443
+    except ValueError as error:
         raise errors.InvalidRequest(f"{field}: {parts.hostname} has no address") from error
+    return _addresses(field, parts.hostname, port, private_ok)
+
+
+def _addresses(field: str, host: str, port: int, private_ok: bool) -> list[str]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError, ValueError) as error:
+        raise errors.InvalidRequest(f"{field}: {host} has no address") from error
     addresses = [str(row[4][0]) for row in found]
     for address in addresses:
         if not private_ok and not is_public(address):
-            raise errors.InvalidRequest(f"{field}: {parts.hostname} is {address}, which is not a public address")
+            raise errors.InvalidRequest(f"{field}: {host} is {address}, which is not a public address")
     return list(dict.fromkeys(addresses))
 
 
@@ -56,10 +64,27 @@ def is_public(address: str) -> bool:
     return known.is_global and not known.is_multicast
 
 
-def post(field: str, url: str, body: bytes, headers: dict[str, str], private_ok: bool) -> httpx.Response:
-    """One look-up is checked and connected to: by a second one the name might lead elsewhere. Redirects are not followed.
+def dial(field: str, host: str, port: int) -> socket.socket:
+    """A connection to a public address of the host: what one look-up said is checked and connected to.
 
-    The answer's body is not read. Raises InvalidRequest as above, httpx.HTTPError when no address answers.
+    Raises InvalidRequest as above, OSError when no address answers.
+    """
+    trouble: OSError = ConnectionError(f"{host} has no address")
+    for address in _addresses(field, host, port, False)[:TRIED]:
+        try:
+            return socket.create_connection((address, port), CONNECT_S)
+        except OSError as error:
+            trouble = error
+    raise trouble
+
+
+def ask(
+    method: str, field: str, url: str, body: bytes | None, headers: dict[str, str], private_ok: bool, most: int = 0
+) -> tuple[int, bytes]:
+    """The answer's status and the first `most` bytes of its body.
+
+    One look-up is checked and connected to: by a second one the name might lead elsewhere. Redirects are not followed.
+    Raises InvalidRequest as above, httpx.HTTPError when no address answers.
     """
     import httpx
 
@@ -78,11 +103,20 @@ def post(field: str, url: str, body: bytes, headers: dict[str, str], private_ok:
         limit = threading.Timer(WHOLE_S, client.close)
         limit.start()
         try:
-            with client, client.stream("POST", named.copy_with(host=address), **request) as answer:
-                return answer
+            with client, client.stream(method, named.copy_with(host=address), **request) as answer:
+                return answer.status_code, _first(answer, most)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             # Nothing was sent yet.
             trouble = error
         finally:
             limit.cancel()
     raise trouble
+
+
+def _first(answer: httpx.Response, most: int) -> bytes:
+    """As it came: what expands is not expanded."""
+    found = b""
+    pieces = answer.iter_raw()
+    while len(found) < most and (piece := next(pieces, b"")):
+        found += piece
+    return found[:most]
