@@ -48,6 +48,8 @@ NOT_YET = "agentBundle modelChat modelComplete modelEmbed modelServed"
 """They may answer 503: no bundle was staged, the model's machine has no address yet."""
 
 
+KEEPS_LOOKING = "idleCheck"
+"""Answers when nothing is due, or its minute is nearly over."""
 PROPER: list[int | str] = ["2xx", 401, 402, 403, 404, 409, 429, "5xx"]
 """What a request of the right form may be answered with; which of 5xx are an operation's own is checked apart."""
 
@@ -65,6 +67,8 @@ def configuration(credentials: Mapping[str, str], known: Mapping[str, Any]) -> s
         parts.append(_operation(ids, f"positive_data_acceptance]\nexpected-statuses = {json.dumps([*PROPER, 400])}"))
     parts.append(_operation(NO_ROOM, 'not_a_server_error]\nexpected-statuses = ["2xx", "4xx", 503, 507]'))
     parts.append(_operation(NOT_YET, 'not_a_server_error]\nexpected-statuses = ["2xx", "4xx", 503]'))
+    looking = json.dumps(KEEPS_LOOKING.split())
+    parts.append(f"[[operations]]\ninclude-operation-id = {looking}\n[operations.checks]\nmax_response_time = 60.0")
     # It takes the new key itself for the key's id.
     parts.append(_operation("revokeKey", "ensure_resource_availability]\nenabled = false"))
     return "\n\n".join(parts) + "\n"

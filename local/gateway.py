@@ -17,12 +17,18 @@ from shared.web.endpoint import HEADERS
 
 PREFIX = "/api/v1"
 HOP_HEADERS = {"connection", "keep-alive", "transfer-encoding", "te", "upgrade", "host", "content-length"}
+LONGEST = 64 << 10
+"""Bytes of a request's first line: a cursor's letters may take twelve each. The functions' servers set no limit."""
 RESTART_S = 4.0
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Dumont Cloud</title>
 <body style="font-family:sans-serif;max-width:40em;margin:3em auto">
 <h1>Dumont Cloud is running</h1><p>The API answers below <code>/api/v1</code>. Log in from a terminal:</p>
 <p>The console is not built: <code>make console</code>.</p>
 <pre>bin/dumont login --local\nbin/dumont provision --gpu "RTX 4090"\nbin/dumont ls</pre></body></html>"""
+
+
+def runner(app: web.Application) -> web.AppRunner:
+    return web.AppRunner(app, access_log=None, max_line_size=LONGEST)
 
 
 def application(gateway: Gateway, jwks: dict[str, Any]) -> web.Application:

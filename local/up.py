@@ -413,7 +413,7 @@ async def up(given: argparse.Namespace) -> None:
             functions, {name: kept.ports[f"fn-{name}"] for name in functions}, ROOT / "frontend" / "dist"
         )
         app = gateway.application(door, scheduler.jwks(oidc))
-        runner = web.AppRunner(app, access_log=None)
+        runner = gateway.runner(app)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()
         waits = [answers(kept.ports[f"fn-{name}"]) for name in functions]

@@ -2,7 +2,6 @@
 
 import functions_framework
 
-from shared import errors
 from shared.bootstrap import deps
 from shared.flows import pools
 from shared.web.endpoint import Call, endpoint, routes
@@ -17,8 +16,6 @@ def index(call: Call) -> PoolList:
 
 @endpoint("PUT", "/pools/{pool}", caller="user", body=PoolBody)
 def put(call: Call) -> PoolView:
-    if not call.params["pool"].replace("-", "").isalnum():
-        raise errors.InvalidRequest("a pool's name has letters, digits and hyphens")
     return pools.put_pool(call.params["pool"], call.body, call.user.id, deps())
 
 

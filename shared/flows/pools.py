@@ -36,7 +36,9 @@ def _id(user_id: str, name: str) -> str:
 
 
 def put_pool(name: str, body: views.PoolBody, user_id: str, deps: Deps) -> views.PoolView:
-    """Make or change a pool, and start to fill it."""
+    """Make or change a pool, and start to fill it. Raises InvalidRequest for what is no name."""
+    if not storage.NAME.fullmatch(name):
+        raise errors.InvalidRequest("a pool's name has small letters, digits and hyphens, at most 63")
     need = Need(
         gpu_name=body.gpu_name,
         gpu_count=body.gpu_count,

@@ -129,6 +129,16 @@ def test_a_name_in_the_environment_is_a_name(world: World, name: str) -> None:
         assert response.status_code == 400 and "env" in error_of(response)["message"]
 
 
+@pytest.mark.parametrize("name", ["Prod", "a" * 64, "-a", "a-", "a_b", "-"])
+def test_a_pools_name_is_a_name_before_anything_is_kept_or_rented(world: World, name: str) -> None:
+    http = client("pools", world.deps)
+    response = http.put(f"/api/v1/pools/{name}", json={"gpu_name": "RTX 4090"}, headers=bearer(world))
+
+    assert response.status_code == 400 and "pool's name" in error_of(response)["message"]
+    listed = http.get("/api/v1/pools", headers=bearer(world))
+    assert (listed.status_code, listed.get_json()["data"]) == (200, {"pools": []})
+
+
 @pytest.mark.parametrize("hostile", [one for one in HOSTILE if "\x00" not in one])
 def test_a_virtual_machines_start_script_sets_hostile_values_and_runs_nothing_of_them(
     hostile: str, tmp_path: Path

@@ -80,7 +80,7 @@ def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
         )  # fmt: skip
     loop = asyncio.new_event_loop()
     served = gateway.Gateway({"instances": manifest.load()["instances"]}, {"instances": function}, folder)
-    runner = web.AppRunner(gateway.application(served, {}))
+    runner = gateway.runner(gateway.application(served, {}))
     loop.run_until_complete(runner.setup())
     loop.run_until_complete(web.TCPSite(runner, "127.0.0.1", door).start())
     thread = threading.Thread(target=loop.run_forever)
@@ -110,6 +110,18 @@ def test_a_body_is_no_request_and_what_follows_it_is_one(doors: Doors, door: str
     assert doors.send(door, whole)[1] == ["open"]
     assert doors.send(door, open_() + CHUNKED + b"\r\n" + AS_CHUNK)[1] == ["open"]
     assert doors.send(door, open_() + b"Content-Length: 0\r\n\r\n" + HIDDEN)[1] == ["open", "hidden"]
+
+
+@both_doors
+def test_an_address_may_be_as_long_as_its_fields_allow(doors: Doors, door: str) -> None:
+    line = (
+        b"POST /api/v1/instances/open?cursor="
+        + b"%F3%86%BC%83" * 2000
+        + b" HTTP/1.1\r\nHost: h\r\nConnection: close\r\n"
+    )
+    answer, asked = doors.send(door, line + b"Content-Length: 0\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 200 ") and asked == ["open"]
 
 
 LENGTHS = {
