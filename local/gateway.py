@@ -16,6 +16,7 @@ from infra.manifest import Function
 from shared.web.endpoint import HEADERS
 
 PREFIX = "/api/v1"
+UNCHANGED_HEADERS = {"If-None-Match", "If-Modified-Since"}
 HOP_HEADERS = {"connection", "keep-alive", "transfer-encoding", "te", "upgrade", "host", "content-length"}
 LONGEST = 64 << 10
 """Bytes of a request's first line: a cursor's letters may take twelve each. The functions' servers set no limit."""
@@ -129,8 +130,10 @@ class Gateway:
             # An old page asks for a chunk of an older build: the page itself would be nonsense as a script.
             return _error(404, "not_found", "there is no such file")
         answer = web.FileResponse(wanted if inside else index, headers=hosting.headers(request.path))
-        # As static hosting does; what a browser measures here is then what it meets there.
-        answer.enable_compression()
+        # As static hosting does; what a browser measures here is then what it meets there. Not where no body may follow: aiohttp
+        # ends the compressed stream after a 304 as well, and a browser reads that as the beginning of its next answer.
+        if request.method == "GET" and not request.headers.keys() & UNCHANGED_HEADERS:
+            answer.enable_compression()
         return answer
 
 

@@ -33,6 +33,28 @@ def test_files_come_compressed_to_who_takes_that_and_plain_to_others(tmp_path: P
     assert asyncio.run(ask("identity")) == (None, script.encode())
 
 
+def test_nothing_follows_the_head_of_an_answer_without_a_body(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("<!doctype html>" + "<p>again</p>" * 200)
+
+    async def ask(method: str, *headers: str) -> tuple[bytes, bytes]:
+        """Head and rest of what the server writes before it closes."""
+        lines = [f"{method} / HTTP/1.1", "Host: console", "Accept-Encoding: gzip", "Connection: close", *headers]
+        async with TestServer(gateway.application(gateway.Gateway({}, {}, tmp_path), {})) as server:
+            reader, writer = await asyncio.open_connection(server.host, server.port)
+            writer.write("\r\n".join([*lines, "", ""]).encode())
+            head, rest = (await reader.read()).split(b"\r\n\r\n", 1)
+            writer.close()
+        return head, rest
+
+    head, rest = asyncio.run(ask("GET"))
+    assert b" 200 " in head and rest
+    (tag,) = [line for line in head.split(b"\r\n") if line.lower().startswith(b"etag: ")]
+    head, rest = asyncio.run(ask("GET", f"If-None-Match: {tag.decode()[6:]}"))
+    assert b" 304 " in head and rest == b""
+    head, rest = asyncio.run(ask("HEAD"))
+    assert b" 200 " in head and rest == b""
+
+
 def test_a_function_is_replaced_without_a_call_that_notices(tmp_path: Path) -> None:
     async def serve(name: str, may_answer: asyncio.Event) -> TestServer:
         async def answer(request: web.Request) -> web.Response:
