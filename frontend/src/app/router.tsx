@@ -5,8 +5,10 @@ import { Broken } from "@/components/broken";
 import { paths, type PageName } from "@/lib/paths";
 
 // Only what every visit needs comes with the first file: the frame follows while the session is renewed.
-const Shell = lazy(async () => ({ default: (await import("@/app/shell")).Shell }));
+export const loadShell = async () => ({ default: (await import("@/app/shell")).Shell });
+const Shell = lazy(loadShell);
 
+/** As index.html has it, until this is here. */
 const Wait = () => (
   <p role="status" className="p-8 text-sm">
     Loading…
