@@ -90,8 +90,8 @@ export function StandbyPage() {
       ) : (
         <>
           <Stats>
-            <Stat label="In step" value={`${standbys.filter((one) => one.phase === "following").length} of ${standbys.length}`} tone={standbys.some((one) => one.phase === "behind") ? "warn" : undefined}>
-              standbys that hold the newest snapshot
+            <Stat label="In step" value={standbys.length === 0 ? "–" : `${standbys.filter((one) => one.phase === "following").length} of ${standbys.length}`} tone={standbys.some((one) => one.phase === "behind") ? "warn" : undefined}>
+              {standbys.length === 0 ? "no standby yet" : "standbys that hold the newest snapshot"}
             </Stat>
             <Stat label="They cost" value={usd(monthly)}>
               a month, while their instances are awake

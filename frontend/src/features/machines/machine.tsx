@@ -8,7 +8,7 @@ import { When } from "@/components/when";
 import { READY } from "@/features/machines/tries";
 import { percent, span } from "@/lib/format";
 
-export function Word({ machine, close }: { machine: MachineHistoryView; close: () => void }) {
+function Word({ machine, close }: { machine: MachineHistoryView; close: () => void }) {
   const { data } = useListBlocksQuery();
   const [block] = useBlockMachineMutation();
   const [unblock] = useUnblockMachineMutation();

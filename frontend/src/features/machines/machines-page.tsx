@@ -148,16 +148,16 @@ export function MachinesPage() {
       </PageHead>
       <Stats>
         <Stat label="Machines known" value={data ? `${machines.length}${data.data.next_cursor ? "+" : ""}` : "–"}>
-          {count(tries, "try", "tries")} remembered
+          {data ? `${count(tries, "try", "tries")} remembered` : "not known yet"}
         </Stat>
         <Stat label="Half boot within" value={boots.length ? span(boots[Math.floor(boots.length / 2)]!) : "–"}>
           median of their P50s
         </Stat>
-        <Stat label="Kept away from" value={machines.filter((one) => one.blocked).length} tone={machines.some((one) => one.blocked) ? "warn" : undefined}>
+        <Stat label="Kept away from" value={data ? machines.filter((one) => one.blocked).length : "–"} tone={machines.some((one) => one.blocked) ? "warn" : undefined}>
           of those shown
         </Stat>
         <Stat label="Not proven gone" value={open.data ? receipts.length : "–"} tone={receipts.some((one) => one.late) ? "bad" : receipts.length === 0 && open.data ? "good" : undefined}>
-          {receipts.length === 0 ? "every machine that was let go is proven gone" : receipts.some((one) => one.late) ? "some are late" : "being ended now"}
+          {!open.data ? "not known yet" : receipts.length === 0 ? "every machine that was let go is proven gone" : receipts.some((one) => one.late) ? "some are late" : "being ended now"}
         </Stat>
       </Stats>
       {open.error && !open.data ? (

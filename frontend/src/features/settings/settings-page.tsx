@@ -20,7 +20,7 @@ function Account() {
   const me = data?.data;
   const facts: [string, string][] = [
     ["Email", me?.email ?? "…"],
-    ["May", me ? (me.admin ? "administer this deployment" : "use what is theirs") : "…"],
+    ["Role", me ? (me.admin ? "administrator of this deployment" : "user") : "…"],
     ["Since", me ? new Date(me.created_at).toLocaleDateString() : "…"],
   ];
   return (
