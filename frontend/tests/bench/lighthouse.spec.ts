@@ -12,6 +12,7 @@ test("lighthouse", async ({}, testInfo) => {
     console_url: cloud.console_url,
     email: cloud.demo.email,
     password: cloud.demo.password,
+    reports: "test-results/lighthouse",
     pages: [["login", "/login"], ...pages(instance.id)].filter(([name]) => wanted === undefined || wanted.includes(name!)),
   };
   // What it says of each page is seen while it goes on.

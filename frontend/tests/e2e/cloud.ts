@@ -16,6 +16,9 @@ const file = process.env.DUMONT_STATE_FILE;
 if (!file) throw new Error("DUMONT_STATE_FILE is not set; run `make test`, or name the state.json of a running `make up`");
 export const cloud = JSON.parse(readFileSync(file, "utf8")) as State;
 
+/** How what says that it waits begins. */
+export const LOADING = /^(Loading|Asking|Counting)/;
+
 /** Every page after the login, as the router knows them. */
 export const pages = (instance: string): [PageName, string][] =>
   (Object.keys(paths) as (keyof typeof paths)[])
@@ -83,15 +86,19 @@ export async function withoutMessages(page: Page): Promise<void> {
   await expect(page.locator("[data-sonner-toast]")).toHaveCount(0);
 }
 
-export async function violations(page: Page): Promise<string[]> {
+/** `within`: a dialog; what lies behind it is hidden from everyone while it is open. */
+export async function violations(page: Page, within?: string): Promise<string[]> {
   await withoutMessages(page);
   // The bar at the top stays: scrolled down, it covers a part of what is below.
   await page.evaluate(() => scrollTo(0, 0));
-  // Colours in the middle of a transition are nobody's choice.
+  // Colours in the middle of a transition are nobody's choice. Not waited for: inside a closed <details> none ever ends.
   await page.evaluate(() =>
-    Promise.all(document.getAnimations().filter((one) => one.effect?.getComputedTiming().iterations !== Infinity).map((one) => one.finished.catch(() => null))),
+    document.getAnimations().forEach((one) => {
+      if (one.effect?.getComputedTiming().iterations !== Infinity) one.finish();
+    }),
   );
-  const found = await new AxeBuilder({ page }).withTags(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]).analyze();
+  const axe = new AxeBuilder({ page }).withTags(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]);
+  const found = await (within ? axe.include(within) : axe).analyze();
   return found.violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.html).join(" | ")}`);
 }
 
