@@ -19,6 +19,7 @@ import json
 import shlex
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -80,10 +81,11 @@ class Failed(Exception):
     """A command failed; the message says which and what it said."""
 
 
-ABSENT = (
-    "NOT_FOUND", "not found", "Cannot find", "does not exist", "SERVICE_DISABLED", "has not been used in project",
-)  # fmt: skip
+DISABLED = ("SERVICE_DISABLED", "has not been used in project")
+ABSENT = ("NOT_FOUND", "not found", "Cannot find", "does not exist", *DISABLED)
 """What gcloud says of a thing that is not there, or whose API nobody has enabled yet."""
+NOTICED_S = (5, 10, 20, 40, 60)
+"""An API that was just enabled refuses for a minute or two, until all of Google knows; nothing has happened then."""
 Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
 
@@ -109,10 +111,17 @@ class NoJobs:
 class Gcloud:
     """Runs gcloud; `say` gets each command that changes something, before it runs."""
 
-    def __init__(self, project: str, say: Callable[[str], None], run: Run | None = None) -> None:
+    def __init__(
+        self,
+        project: str,
+        say: Callable[[str], None],
+        run: Run | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._project = project
         self._say = say
         self._really = run or run_gcloud
+        self._sleep = sleep
 
     def read(self, *words: str) -> Any:
         """The answer's JSON; None when there is no such thing."""
@@ -126,6 +135,11 @@ class Gcloud:
     def change(self, *words: str) -> None:
         self._say(f"gcloud {shlex.join(words)}")
         done = self._run(list(words))
+        for pause_s in NOTICED_S:
+            if done.returncode == 0 or not any(mark in done.stderr for mark in DISABLED):
+                break
+            self._sleep(pause_s)
+            done = self._run(list(words))
         if done.returncode != 0 and "ALREADY_EXISTS" not in done.stderr and "already exists" not in done.stderr:
             raise Failed(f"gcloud {shlex.join(words)}: {done.stderr.strip()[-1500:]}")
 
@@ -472,7 +486,12 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def main(argv: Sequence[str] | None = None, jobs: schedule.Jobs | None = None, run: Run | None = None) -> int:
+def main(
+    argv: Sequence[str] | None = None,
+    jobs: schedule.Jobs | None = None,
+    run: Run | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("verb", choices=("plan", "apply", "destroy"))
     parser.add_argument("--project", required=True)
@@ -492,7 +511,7 @@ def main(argv: Sequence[str] | None = None, jobs: schedule.Jobs | None = None, r
     if why:
         run, jobs = run_nothing, NoJobs()
         say(f"nothing can be read of {given.project} ({why}): this is the plan for an empty project")
-    gcloud = Gcloud(given.project, say, run)
+    gcloud = Gcloud(given.project, say, run, sleep)
     try:
         there = front.domain_of(gcloud.read) if given.verb != "destroy" else None
         if given.front == "load-balancer" and not (given.domain or there):

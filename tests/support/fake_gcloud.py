@@ -6,6 +6,7 @@ import copy
 import json
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ class FakeGcloud:
         self.log: list[list[str]] = []
         self.refused: set[str] = set()
         """APIs that were asked something and nobody had enabled."""
+        self.unnoticed = 0
+        """How many changes each API refuses after it was enabled."""
+        self._refusals: Counter[str] = Counter()
         self.die: tuple[int, str] | None = None
 
     def __call__(self, given: Sequence[str]) -> subprocess.CompletedProcess[str]:
@@ -37,7 +41,7 @@ class FakeGcloud:
                 name, _, value = word[2:].partition("=")
                 flags.setdefault(name, []).append(value)
         api = f"{APIS.get(words[0])}.googleapis.com"
-        if words[0] in APIS and api not in self.state["apis"]:
+        if words[0] in APIS and (api not in self.state["apis"] or self._too_early(api, words, flags)):
             self.refused.add(api)
             why = f"{api} has not been used in project 1 before or it is disabled. reason: SERVICE_DISABLED"
             return subprocess.CompletedProcess(list(given), 1, "", f"ERROR: PERMISSION_DENIED: {why}")
@@ -51,6 +55,12 @@ class FakeGcloud:
         if when != "before":
             change(words, flags, self.state)
         return subprocess.CompletedProcess(list(given), 137 if when else 0, "", "")
+
+    def _too_early(self, api: str, words: list[str], flags: dict[str, list[str]]) -> bool:
+        if self._refusals[api] >= self.unnoticed or read(words, flags, self.state) is not None:
+            return False
+        self._refusals[api] += 1
+        return True
 
 
 def one(flags: dict[str, list[str]], name: str) -> str:

@@ -54,9 +54,11 @@ class Project:
             (self.stages / name).mkdir(parents=True)
             (self.stages / name / "main.py").write_text(f"# {name}")
         self.jobs = FakeJobs()
+        self.slept: list[float] = []
 
     def run(self, verb: str, *more: str) -> int:
-        return deploy.main([verb, *ARGS, f"--stages={self.stages}", *more], jobs=self.jobs, run=self.gcloud)
+        words = [verb, *ARGS, f"--stages={self.stages}", *more]
+        return deploy.main(words, jobs=self.jobs, run=self.gcloud, sleep=self.slept.append)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -124,6 +126,20 @@ def test_a_project_that_never_enabled_an_api_is_an_empty_one_and_gets_them_first
     applied(project)
     assert project.gcloud.log[0][:2] == ["services", "enable"]
     assert project.gcloud.refused <= set(project.gcloud.log[0])
+
+
+def test_an_api_that_was_just_enabled_is_waited_for_and_one_that_never_opens_is_told(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.gcloud.unnoticed = 3
+    assert project.run("apply") == 0
+    assert project.slept == [5, 10, 20] * 3, "accounts, secrets and the database each opened at the fourth try"
+
+    project.gcloud, project.slept[:] = FakeGcloud(), []
+    project.gcloud.unnoticed = 1000
+    assert project.run("apply") == 1
+    assert project.slept == list(deploy.NOTICED_S)
+    assert "SERVICE_DISABLED" in capsys.readouterr().out
 
 
 def test_functions_wait_for_their_secrets_and_then_everything_is_there(project: Project) -> None:
