@@ -64,7 +64,7 @@ export function Freshness({ at, failed }: { at: number | undefined; failed: bool
   const age = (now - (at ?? now)) / 1000;
   const words = failed ? (at ? `Not reached; from ${span(age)} ago` : "Not reached") : age < 2 ? "Up to date" : `Updated ${span(age)} ago`;
   return (
-    <span className="flex items-center gap-2 text-xs text-muted-foreground">
+    <span className="flex items-center gap-2 text-xs whitespace-nowrap text-muted-foreground">
       <span aria-hidden className={`size-2 rounded-full ${failed ? "bg-bad" : age > 60 ? "bg-warn" : "bg-good"}`} />
       {words}
     </span>

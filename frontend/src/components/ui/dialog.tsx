@@ -1,3 +1,4 @@
+import { X } from "lucide-react";
 import { Dialog as Radix } from "radix-ui";
 import * as React from "react";
 import { cn } from "@/lib/cn";
@@ -21,9 +22,15 @@ export const DialogContent = React.forwardRef<
       )}
       {...rest}
     >
-      <Radix.Title className={hideHeading ? "sr-only" : "mb-1 text-base font-semibold"}>{heading}</Radix.Title>
+      <Radix.Title className={hideHeading ? "sr-only" : "mr-8 mb-1 text-base font-semibold"}>{heading}</Radix.Title>
       {description && <Radix.Description className="mb-4 text-sm text-muted-foreground">{description}</Radix.Description>}
       {children}
+      {/* The last in the order of Tab: the first thing in focus is what the dialog is about. */}
+      {!hideHeading && (
+        <Radix.Close aria-label="Close" className="absolute top-3 right-3 grid size-8 place-items-center rounded-md text-muted-foreground hover:bg-muted">
+          <X aria-hidden className="size-4" />
+        </Radix.Close>
+      )}
     </Radix.Content>
   </Radix.Portal>
 ));

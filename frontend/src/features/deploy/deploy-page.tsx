@@ -65,7 +65,7 @@ export function DeployPage() {
             </Button>
           ))}
         </span>
-        <Button type="submit" size="sm" disabled={isLoading}>
+        <Button type="submit" size="sm" className="max-sm:w-full" disabled={isLoading}>
           {isLoading ? "Asking…" : "Deploy now"}
         </Button>
       </PageHead>
@@ -83,13 +83,13 @@ export function DeployPage() {
                   <option key={name} value={name} />
                 ))}
               </datalist>
-              <Field label="GPUs">
+              <Field label="GPUs" hint="In one machine.">
                 <Input type="number" min={1} max={16} value={form.count} onChange={(e) => set({ count: Number(e.target.value) || 1 })} />
               </Field>
-              <Field label="At least, GB on each GPU">
+              <Field label="VRAM, GB" hint="At least, on each GPU.">
                 <Input type="number" min={0} value={form.vram} onChange={(e) => set({ vram: Number(e.target.value) || 0 })} />
               </Field>
-              <Field label="Disk, GiB">
+              <Field label="Disk, GiB" hint="At least 8.">
                 <Input type="number" min={8} value={form.disk} onChange={(e) => set({ disk: Number(e.target.value) || 8 })} />
               </Field>
               <Field label="At most, $ an hour" hint="Empty: the cheapest there is.">

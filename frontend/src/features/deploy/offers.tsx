@@ -92,7 +92,7 @@ export function Offers({ form, width }: { form: Form; width: number }) {
     <div className="grid gap-3" aria-busy={isFetching}>
       {seen && <Estimate seen={seen} />}
       <div className="flex flex-wrap items-center justify-between gap-2 border-t pt-3">
-        <Check label="Show those that do not fit, and why" checked={all} onChange={(event) => setAll(event.target.checked)} />
+        <Check label="With those that do not fit" checked={all} onChange={(event) => setAll(event.target.checked)} />
         <Freshness at={fulfilledTimeStamp} failed={isError} />
       </div>
       {data?.data.troubles.map((trouble) => (
