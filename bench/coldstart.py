@@ -78,10 +78,16 @@ def waited_s(pids: list[int]) -> float:
     waited = 0
     for pid in pids:
         main, *others = sorted(Path(f"/proc/{pid}/task").iterdir(), key=lambda one: int(one.name))
-        # Nanoseconds: how long it ran, how long it waited.
-        ran = [[int(word) for word in (one / "schedstat").read_text().split()[:2]] for one in others]
-        waited += int((main / "schedstat").read_text().split()[1]) + max(ran, default=[0, 0])[1]
+        waited += scheduled(main)[1] + max(map(scheduled, others), default=(0, 0))[1]
     return waited / 1e9
+
+
+def scheduled(thread: Path) -> tuple[int, int]:
+    """Nanoseconds: how long it ran, how long it waited; nothing of one that has ended, as none that answers does."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        ran, waited, _ = (thread / "schedstat").read_text().split()
+        return int(ran), int(waited)
+    return 0, 0
 
 
 def start(folder: Path, bin_: Path, path: str, env: dict[str, str]) -> dict[str, float]:
