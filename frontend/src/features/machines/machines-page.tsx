@@ -134,16 +134,23 @@ export function MachinesPage() {
     const words = new Map((blocks ?? []).map((one) => [one.machine, `you ${one.allow ? "allow" : "block"} it${one.why && `: ${one.why}`}`]));
     return (data?.data.machines ?? []).map((one) => ({ ...one, word: words.get(one.id) ?? null }));
   }, [data, blocks]);
+  // Both at once: receipts that came later would push the history down.
+  const waiting = isLoading || open.isLoading;
   const receipts = open.data?.data.receipts ?? [];
   const tries = machines.reduce((sum, one) => sum + one.counted, 0);
   const boots = machines.flatMap((one) => (one.boot_p50_s === null ? [] : [one.boot_p50_s])).sort((a, b) => a - b);
   return (
     <div className="grid gap-4">
       <PageHead title="Machines" words="Which hosts became ready, how fast, and why the others did not. What fails is kept away from for a while.">
-        {me?.admin && (
-          <Part waiting={null}>
-            <Transfer />
-          </Part>
+        {(!me || me.admin) && (
+          // Its room is kept until it is known who asks.
+          <div className="flex min-h-8 flex-wrap gap-2">
+            {me && (
+              <Part waiting={null}>
+                <Transfer />
+              </Part>
+            )}
+          </div>
         )}
       </PageHead>
       <Stats>
@@ -157,12 +164,13 @@ export function MachinesPage() {
           of those shown
         </Stat>
         <Stat label="Not proven gone" value={open.data ? receipts.length : "–"} tone={receipts.some((one) => one.late) ? "bad" : receipts.length === 0 && open.data ? "good" : undefined}>
-          {!open.data ? "not known yet" : receipts.length === 0 ? "every machine that was let go is proven gone" : receipts.some((one) => one.late) ? "some are late" : "being ended now"}
+          {!open.data ? "not known yet" : receipts.length === 0 ? "every end is proven" : receipts.some((one) => one.late) ? "some are late" : "being ended now"}
         </Stat>
       </Stats>
       {open.error && !open.data ? (
         <ErrorPanel error={open.error} retry={open.refetch} />
       ) : (
+        !waiting &&
         receipts.length > 0 && (
           <section className="grid gap-2" aria-label="Receipts">
             <h2 className="text-base font-semibold">Not proven gone</h2>
@@ -192,8 +200,11 @@ export function MachinesPage() {
             </div>
           </div>
         </div>
-        {isLoading ? (
-          <Loading />
+        {waiting ? (
+          // What stands below comes into view only where it stays.
+          <div className="min-h-dvh">
+            <Loading />
+          </div>
         ) : error && !data ? (
           <ErrorPanel error={error} retry={refetch} />
         ) : machines.length === 0 ? (
