@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import urllib.request
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -139,12 +139,16 @@ class Life:
         self._carry: Any = None
         self._read_at = self._update_at = 0.0
         self._used: int | None = None
+        self._told = now(), time.monotonic()
+        """What the control plane's clock said, and when. It judges by that one: a rented machine's may be wrong, or be set."""
         self._take(registered)
         self._orders.give(registered["orders"])
         threading.Thread(target=self._measure, daemon=True).start()
 
     def _take(self, answer: dict[str, Any]) -> None:
         self._settings = answer["settings"]
+        if at := when(answer.get("now")):
+            self._told = at, time.monotonic()
         self._orders.env = self._settings["env"]
         self._orders.workspace = self._settings["workspace"]
         self._orders.work.be(self._settings["work"], [self._place(path) for path in self._settings["workspace"]])
@@ -180,17 +184,19 @@ class Life:
             time.sleep(max(MEASURED_EVERY_S, MEASURED_SHARE * (time.monotonic() - started)))
 
     def _sample(self) -> Sample:
-        at = now()
-        network, disk = self._counters.rates(at)
+        here, (told, told_at) = now(), self._told
+        at = told + timedelta(seconds=time.monotonic() - told_at)
+        network, disk = self._counters.rates(here)
         watched = self._settings["idle"].get("heartbeat_file")
+        touched = file_time(self._place(watched)) if watched else None
         return Sample(
             at=at,
             gpus=self._monitor.now(),
             network_mbit=network,
             disk_mb_s=disk,
-            terminal=self._counters.terminal(at),
+            terminal=self._counters.terminal(here),
             orders=[kind for kind in self._orders.running().values() if kind in WORK],
-            heartbeat_file_at=file_time(self._place(watched)) if watched else None,
+            heartbeat_file_at=at - (here - touched) if touched else None,
         )
 
     def _beat(self, sample: Sample, judgement: Judgement) -> None:

@@ -94,6 +94,8 @@ class Registered(View):
     reason: str | None = None
     settings: AgentSettings | None = None
     orders: list[Order] = Field(default_factory=list)
+    now: datetime | None = None
+    """The clock by which `settings` names moments; each heartbeat's answer tells it again."""
 
 
 class Minute(Said):

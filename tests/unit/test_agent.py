@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 
 from agent import orders as orders_module
-from agent.gpu import Gpu, parse
+from agent.api import Api, Stopped
+from agent.gpu import Gpu, Monitor, parse
 from agent.idle import Counters, Sample, Watch, activity
+from agent.main import Life
 from agent.orders import Orders, run
 from agent.settings import Settings, load
 from agent.work import Work
@@ -99,6 +101,69 @@ def test_keep_awake_and_the_heartbeat_file_veto() -> None:
     assert "heartbeat file" in watch.judge(touched, POLICY, adopted, None).why
     stale = replace(QUIET, heartbeat_file_at=NOON - timedelta(seconds=181))
     assert watch.judge(stale, POLICY, adopted, None).idle_since is not None
+
+
+class Quiet(Monitor):
+    """A GPU with nothing to do."""
+
+    def __init__(self) -> None:
+        self._process = None
+
+    def now(self) -> list[Gpu]:
+        return QUIET.gpus or []
+
+
+class OneBeat(Api):
+    """Keeps what the first heartbeat says, and ends the agent with the second."""
+
+    def __init__(self) -> None:
+        super().__init__("http://x", "t")
+        self.said: list[dict[str, Any]] = []
+        self.answer: dict[str, Any] = {}
+
+    def post(self, path: str, body: dict[str, Any], tries: int = 1) -> dict[str, Any]:
+        self.said.append(body)
+        if len(self.said) == 2:
+            raise Stopped("enough")
+        return self.answer
+
+
+@pytest.mark.parametrize("off", [timedelta(), timedelta(minutes=15), timedelta(minutes=-15)])
+@pytest.mark.parametrize(
+    ("adopted", "kept_awake", "touched", "why"),
+    [
+        (timedelta(seconds=-60), None, None, "start-up grace"),
+        (timedelta(seconds=-900), timedelta(seconds=60), None, "kept awake"),
+        (timedelta(seconds=-900), timedelta(seconds=-60), 60, "heartbeat file"),
+        (timedelta(seconds=-900), timedelta(seconds=-60), 600, "idle since"),
+    ],
+)
+def test_a_machine_whose_clock_is_off_judges_by_the_control_planes(
+    tmp_path: Path, off: timedelta, adopted: timedelta, kept_awake: timedelta | None, touched: int | None, why: str
+) -> None:
+    (tmp_path / "workspace").mkdir()
+    if touched is not None:
+        (tmp_path / "workspace" / "alive").touch()
+        os.utime(tmp_path / "workspace" / "alive", (time.time() - touched,) * 2)
+    theirs = datetime.now(UTC) - off
+    watched = {"heartbeat_file": "/workspace/alive"} if touched is not None else {}
+    settings = {
+        "idle": {**POLICY, **watched}, "adopted_at": (theirs + adopted).isoformat(), "heartbeat_s": 0.05,
+        "keep_awake_until": (theirs + kept_awake).isoformat() if kept_awake else None, "workspace": ["/workspace"],
+        "env": {}, "work": "runs", "instance_id": "i-1",
+    }  # fmt: skip
+    api = OneBeat()
+    told = {"settings": settings, "orders": [], "now": theirs.isoformat()}
+    api.answer = told
+    (tmp_path / ".dumont").mkdir()
+
+    with pytest.raises(Stopped):
+        Life(Settings("http://x", "t", home=tmp_path, root=str(tmp_path)), api, Quiet(), told).run()
+
+    for said in api.said:
+        assert why in said["why"]
+        assert abs(datetime.fromisoformat(said["at"]) - theirs) < timedelta(seconds=30)
+        assert (said["idle_since"] is not None) == (why == "idle since")
 
 
 def test_rates_are_measured_between_two_looks() -> None:
