@@ -6,7 +6,7 @@ import queue
 import struct
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from agent.snapshot.errors import SnapshotError
@@ -29,7 +29,10 @@ PACK = 8 << 20
 LARGEST = 256 << 20
 """Of a frame or a manifest's section, expanded: several times what is ever written."""
 UPLOADERS = 3
+PIECE = 64 << 10
+"""Bytes of each plane that are put together at once."""
 _LENGTH = struct.Struct("<I")
+_WIDE = {PLANES2: "utf-16-le", PLANES4: "utf-32-le"}
 
 Bytes = bytes | bytearray | memoryview
 
@@ -117,48 +120,78 @@ def _planes(data: bytes | bytearray, count: int) -> list[Bytes]:
     return parts
 
 
-def expand(codec: int, payload: Bytes, raw_length: int, room: bytearray | None = None) -> Bytes:
-    """What was compressed; in `room` when that has its length and floats are put together again.
+def expand(codec: int, payload: Bytes, raw_length: int) -> Bytes:
+    """What was compressed, in one. Raises SnapshotError as `pieces` does."""
+    found = list(pieces(codec, payload, raw_length))
+    return found[0] if len(found) == 1 else b"".join(found)
 
-    Raises SnapshotError when it is not `raw_length` long or of a codec to come.
+
+def pieces(codec: int, payload: Bytes, raw_length: int) -> Iterator[Bytes]:
+    """What was compressed, a piece after the other, each valid until the next: floats are put together again in pieces that stay
+    in a core's cache.
+
+    Raises SnapshotError, at the latest after the last piece, when it is not `raw_length` long or of a codec to come.
     """
     if not 0 <= raw_length <= LARGEST:
         raise SnapshotError(f"a frame cannot have {raw_length} bytes")
+    if codec not in (RAW, ZSTD, PLANES2, PLANES4):
+        raise SnapshotError(f"frame codec {codec} is of a newer version")
+    length = 0
     try:
         if codec == RAW:
-            data: Bytes = payload
+            found: Iterable[Bytes] = (payload,)
         elif codec == ZSTD:
-            data = _expanded(payload, raw_length)
-        elif codec in (PLANES2, PLANES4):
-            merged = room if room is not None and len(room) == raw_length else bytearray(raw_length)
-            data = _merge(payload, codec, merged)
+            # No more than tells that it is too long: whoever had the key may have written what grows without end.
+            found = (zstd.ZstdDecompressor().decompress(payload, raw_length + 1),)
         else:
-            raise SnapshotError(f"frame codec {codec} is of a newer version")
-    except (zstd.ZstdError, struct.error, ValueError) as error:
+            found = _merged(payload, codec, raw_length // codec)
+        for piece in found:
+            length += len(piece)
+            yield piece
+    except (zstd.ZstdError, struct.error, ValueError, EOFError) as error:
         raise SnapshotError(f"a frame does not expand: {error}") from error
-    if len(data) != raw_length:
-        raise SnapshotError(f"a frame has {len(data)} instead of {raw_length} bytes")
-    return data
+    if length != raw_length:
+        raise SnapshotError(f"a frame has {length} instead of {raw_length} bytes")
 
 
-def _expanded(payload: Bytes, length: int) -> bytes:
-    """No more than tells that it is too long: whoever had the key may have written what grows without end."""
-    return zstd.ZstdDecompressor().decompress(payload, length + 1)
+class _Plane:
+    """Bytes of one plane in turn."""
+
+    def __init__(self, packed: Bytes, raw: bool) -> None:
+        self._rest = packed
+        self._expander = None if raw else zstd.ZstdDecompressor()
+
+    def take(self, size: int) -> Bytes:
+        if self._expander is None:
+            taken, self._rest = self._rest[:size], self._rest[size:]
+            return taken
+        packed, self._rest = self._rest, b""
+        return self._expander.decompress(packed, size)
+
+    def check(self) -> None:
+        if self._expander is not None and not self._expander.eof and self._expander.decompress(b"", 1):
+            raise SnapshotError("a plane is longer than the others")
 
 
-def _merge(payload: Bytes, count: int, data: bytearray) -> bytearray:
-    view, at, each = memoryview(payload), 0, len(data) // count
-    for number in range(count):
+def _merged(payload: Bytes, count: int, each: int) -> Iterator[Bytes]:
+    view, at = memoryview(payload), 0
+    planes = []
+    for _ in range(count):
         (length,) = _LENGTH.unpack_from(view, at)
-        at += 4
+        at += _LENGTH.size
         size = length or each
-        plane = view[at : at + size]
-        data[number : each * count : count] = _expanded(plane, each) if length else plane
+        planes.append(_Plane(view[at : at + size], raw=not length))
         at += size
-    if len(view) - at != len(data) - each * count:
-        raise SnapshotError(f"a frame's rest has {len(view) - at} bytes")
-    data[each * count :] = view[at:]
-    return data
+    for start in range(0, each, PIECE):
+        size = min(PIECE, each - start)
+        # A codec of text widens many bytes in one instruction; at a stride they are copied one by one.
+        data = bytearray(str(planes[0].take(size), "latin-1").encode(_WIDE[count]))
+        for number in range(1, count):
+            data[number::count] = planes[number].take(size)
+        yield data
+    for plane in planes:
+        plane.check()
+    yield view[at:]
 
 
 class Sealer:

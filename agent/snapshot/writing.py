@@ -14,10 +14,10 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from agent.snapshot.errors import SnapshotError
-from agent.snapshot.pack import TAG, Bytes, Sealer, expand
+from agent.snapshot.pack import TAG, Bytes, Sealer, expand, pieces
 from agent.snapshot.tasks import Task
 from agent.snapshot.transport import Stale
 
@@ -30,7 +30,6 @@ class _Rooms(threading.local):
     def __init__(self) -> None:
         self.sealed = memoryview(bytearray(1))
         self.plain = memoryview(bytearray(1))
-        self.raw = bytearray()
 
 
 class Writer:
@@ -62,14 +61,11 @@ class Writer:
                 rooms.plain = memoryview(bytearray(size))
             plain = rooms.plain[: size - TAG]
             sealer.open_into(frame, room[at - offset : at - offset + size], plain)
-            chunk = targets[0][0] == "chunk"
-            if chunk and len(rooms.raw) != raw_length and raw_length >= 1 << 20:
-                rooms.raw = bytearray(raw_length)
-            data = memoryview(expand(codec, plain, raw_length, rooms.raw))
-            if chunk:
+            if targets[0][0] == "chunk":
                 for _, path, place in targets:
-                    _chunk(path, place, data)
+                    _chunk(path, place, pieces(codec, plain, raw_length))
             else:
+                data = memoryview(expand(codec, plain, raw_length))
                 with self._turn:
                     for _, file, path, at, size, *facts in targets:
                         written.append((file, *write(data[at : at + size], path, *facts)))
@@ -82,12 +78,14 @@ class Writer:
         """Nothing is held open."""
 
 
-def _chunk(path: str, offset: int, data: memoryview) -> None:
+def _chunk(path: str, offset: int, data: Iterable[Bytes]) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        while data:
-            done = os.pwrite(descriptor, data, offset)
-            data, offset = data[done:], offset + done
+        for piece in data:
+            rest = memoryview(piece)
+            while rest:
+                done = os.pwrite(descriptor, rest, offset)
+                rest, offset = rest[done:], offset + done
     finally:
         os.close(descriptor)
 
