@@ -17,8 +17,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ABIS = ("3.10", "3.11", "3.12", "3.13", "3.14")
-WHEELS = ("cryptography==50.0.2", "cffi==2.1.1", "pycparser==3.0", "blake3==1.0.10")
+WHEELS = ("cryptography==50.0.2", "cffi==2.1.1", "pycparser==3.0", "blake3==1.0.10", "pycryptodome==3.24.1")
 """The newest that all of these Pythons have: a later blake3 has none for 3.10."""
+PART_OF = {"Crypto/": ("Crypto/Util/_strxor.abi3.so",)}
+"""Of these packages only some files: one function of PyCryptodome is used, by its library."""
 ZSTD = "backports.zstd==1.8.0"
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux2014_x86_64", "manylinux_2_17_x86_64")
 CODE = (
@@ -99,6 +101,10 @@ def wheels(abi: str, cache: Path) -> list[Path]:
     return sorted(folder.glob("*.whl"))
 
 
+def used(name: str) -> bool:
+    return all(name in files for package, files in PART_OF.items() if name.startswith(package))
+
+
 def build(out: Path, abis: list[str], cache: Path, level: int = 6) -> None:
     """Write the bundle; the same inputs give the same bytes. `level`: of compression."""
     files: dict[str, bytes] = {}
@@ -110,7 +116,7 @@ def build(out: Path, abis: list[str], cache: Path, level: int = 6) -> None:
         for wheel in wheels(abi, cache):
             with zipfile.ZipFile(wheel) as whole:
                 for name in whole.namelist():
-                    if not name.endswith("/") and ".dist-info/" not in name:
+                    if not name.endswith("/") and ".dist-info/" not in name and used(name):
                         fits[name, whole.read(name)].append(abi)
     # What several Pythons share is in it once: half of the file.
     files |= {f"wheels/{'+'.join(shared)}/{name}": body for (name, body), shared in fits.items()}
