@@ -124,8 +124,7 @@ def _planes(data: bytes | bytearray, count: int) -> list[Bytes]:
 
 def expand(codec: int, payload: Bytes, raw_length: int) -> Bytes:
     """What was compressed, in one. Raises SnapshotError as `pieces` does."""
-    found = list(pieces(codec, payload, raw_length))
-    return found[0] if len(found) == 1 else b"".join(found)
+    return b"".join(map(bytes, pieces(codec, payload, raw_length)))
 
 
 def pieces(codec: int, payload: Bytes, raw_length: int) -> Iterator[Bytes]:
@@ -185,15 +184,20 @@ def _merged(payload: Bytes, count: int, each: int) -> Iterator[Bytes]:
         planes.append(_Plane(view[at : at + size], raw=not length))
         at += size
     xor, (first_wide, last_wide) = _xor(), _WIDE[count]
+    room = bytearray(min(PIECE, each) * count)
     for start in range(0, each, PIECE):
         size = min(PIECE, each - start)
+        if len(room) != size * count:
+            room = bytearray(size * count)
         # Codecs of text set bytes apart many at once, the first plane's and the last's; at a stride each is copied by itself.
-        data = bytearray(_text(planes[0].take(size), size).encode(first_wide))
+        first = _text(planes[0].take(size), size).encode(first_wide)
         if xor:
-            xor(data, _text(planes[-1].take(size), size).encode(last_wide))
+            xor(first, _text(planes[-1].take(size), size).encode(last_wide), room)
+        else:
+            room[:] = first
         for number in range(1, count - 1 if xor else count):
-            data[number::count] = planes[number].take(size)
-        yield data
+            room[number::count] = planes[number].take(size)
+        yield room
     for plane in planes:
         plane.check()
     yield view[at:]
@@ -206,8 +210,8 @@ def _text(plane: Bytes, size: int) -> str:
 
 
 @cache
-def _xor() -> Callable[[bytearray, bytes], None] | None:
-    """Changes its first argument by the second, which is as long; None where PyCryptodome is missing.
+def _xor() -> Callable[[bytes, bytes, bytearray], None] | None:
+    """Puts two into a third, all of one length; None where PyCryptodome is missing.
 
     Of its library only: the package around it takes a fifth of a second to import.
     """
@@ -222,11 +226,11 @@ def _xor() -> Callable[[bytearray, bytes], None] | None:
         return None
     if call is None:
         return None
-    call.restype, call.argtypes = None, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t)
+    call.restype, call.argtypes = None, (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t)
 
-    def xor(data: bytearray, other: bytes) -> None:
-        held = (ctypes.c_char * len(data)).from_buffer(data)
-        call(ctypes.addressof(held), other, ctypes.addressof(held), len(data))
+    def xor(one: bytes, other: bytes, into: bytearray) -> None:
+        held = (ctypes.c_char * len(into)).from_buffer(into)
+        call(one, other, ctypes.addressof(held), len(into))
 
     return xor
 
