@@ -13,8 +13,9 @@ import fnmatch
 import os
 import shutil
 import tempfile
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,6 +35,7 @@ RANGE = 8 << 20
 GAP = 1 << 20
 """Bytes between two frames that are rather fetched than asked around."""
 STALE_TRIES = 3
+FILES_AT_ONCE = 2
 
 
 class Transport(Protocol):
@@ -123,7 +125,8 @@ class _Restore:
                 self.links.append((path, row[2]))
             else:
                 self._special(path, row)
-        self._fetch(small, [])
+        for _ in self._fetch(small, []):
+            pass
         return number
 
     def _announce(self, folder: str) -> None:
@@ -174,8 +177,8 @@ class _Restore:
 
     # Fetching ---------------------------------------------------------------------------------------------------------
 
-    def _fetch(self, wanted: dict[int, list[tuple[Any, ...]]], files: list[_Big]) -> None:
-        """Tasks for frames and what is written from each, neighbours together. `files` are filled by them."""
+    def _fetch(self, wanted: dict[int, list[tuple[Any, ...]]], files: list[_Big]) -> Iterator[None]:
+        """Tasks for frames and what is written from each, neighbours together, one at each step. `files` are filled by them."""
         places = sorted((self._frames[number][:2], number) for number in wanted)
         run: list[int] = []
         for (pack, offset), number in places:
@@ -188,10 +191,12 @@ class _Restore:
                     or offset + self._frames[number].length - first.offset > RANGE
                 ):
                     self._submit(run, wanted, files)
+                    yield
                     run = []
             run.append(number)
         if run:
             self._submit(run, wanted, files)
+            yield
 
     def _submit(self, run: list[int], wanted: dict[int, list[tuple[Any, ...]]], files: list[_Big]) -> None:
         first, last = self._frames[run[0]], self._frames[run[-1]]
@@ -242,8 +247,20 @@ class _Restore:
             if not file.open:
                 self._complete(file)
 
-    def fill(self, file: _Big) -> None:
-        """Fetch a big file beside its name; what a restore that was cut off had written of it stays."""
+    def fill(self, files: Iterable[_Big]) -> None:
+        """Fetch big files in this order, some at a time: who writes into a file waits for whoever else does."""
+        coming = map(self._filled, files)
+        going = deque(islice(coming, FILES_AT_ONCE))
+        while going:
+            steps = going.popleft()
+            for _ in steps:
+                going.append(steps)
+                break
+            else:
+                going.extend(islice(coming, 1))
+
+    def _filled(self, file: _Big) -> Iterator[None]:
+        """Fetch one beside its name; what a restore that was cut off had written of it stays."""
         part, row = part_of(file.path), file.row
         done = self._begun(part, row)
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -259,7 +276,7 @@ class _Restore:
             else:
                 wanted[frame].append(("chunk", part, offset))
         file.open = 1
-        self._fetch(wanted, [file])
+        yield from self._fetch(wanted, [file])
         file.open -= 1
         if not file.open:
             self._complete(file)
@@ -407,8 +424,7 @@ def restore(
                 first.append(file)
         chosen = set(map(id, first))
         rest = [file for file in work.big if id(file) not in chosen]
-        for file in first:
-            work.fill(file)
+        work.fill(first)
         work.drain()
         coming = {file.path for file in rest}
         later = [one for one in work.links if work.path(one[1]) in coming]
@@ -416,8 +432,7 @@ def restore(
             if work.path(link[1]) not in coming:
                 work.link(*link)
         usable(work.done_bytes, total)
-        for file in rest:
-            work.fill(file)
+        work.fill(rest)
         work.end()
     except BaseException:
         work.abandon()

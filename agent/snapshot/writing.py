@@ -109,9 +109,9 @@ def write(
         # Somebody has made it meanwhile.
         return write(body, path, mode, owner, group, mtime, attributes, False)
     try:
-        rest = memoryview(body)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
+        done = os.write(descriptor, body)
+        while done < len(body):
+            done += os.write(descriptor, memoryview(body)[done:])
         facts = finish(descriptor, mode, owner, group, mtime, attributes)
     finally:
         os.close(descriptor)
@@ -139,11 +139,12 @@ def finish(
     descriptor: int, mode: int, owner: int, group: int, mtime: int, attributes: dict[str, str] | None
 ) -> os.stat_result:
     """Attributes and time of an open file; owner and mode where they are not as they should be. Its facts afterwards."""
-    for name, value in (attributes or {}).items():
-        set_xattr(descriptor, name, value)
+    if attributes:
+        for name, value in attributes.items():
+            set_xattr(descriptor, name, value)
     os.utime(descriptor, ns=(mtime, mtime))
     facts = os.fstat(descriptor)
-    if (facts.st_uid, facts.st_gid, facts.st_mode & 0o7777) == (owner, group, mode):
+    if facts.st_uid == owner and facts.st_gid == group and facts.st_mode & 0o7777 == mode:
         return facts
     own(descriptor, owner, group)
     # After the owner, as changing that takes special bits away.

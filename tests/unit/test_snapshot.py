@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from agent.snapshot import pack
 from agent.snapshot import save as saving
 from agent.snapshot.errors import SnapshotError
 from agent.snapshot.manifest import Reader
@@ -626,3 +627,36 @@ def test_a_command_waits_for_its_file(tmp_path: Path) -> None:
     Path(odd + ".part").write_bytes(b"whole")
     os.rename(odd + ".part", odd)
     assert waiting.communicate(timeout=10)[0] == b"whole"
+
+
+@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize("width", [pack.PLANES2, pack.PLANES4])
+@pytest.mark.parametrize("size", [5, 70_001, pack.PIECE * 4, 3 * pack.PIECE * 4 + 5])
+def test_planes_are_put_together_as_they_were(
+    quick: bool, width: int, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if quick:
+        assert pack._xor() is not None
+    else:
+        monkeypatch.setattr(pack, "_xor", lambda: None)
+    data = floats(random.Random(size), size + 8, width)[:size]
+    payload = b"".join(pack._planes(data, width))
+
+    assert pack.expand(width, payload, size) == data
+    with pytest.raises(SnapshotError):
+        pack.expand(width, payload, size + width)
+
+
+@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize("off", [-1, 1, pack.PIECE])
+def test_a_plane_that_is_shorter_or_longer_than_the_others_is_refused(
+    quick: bool, off: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not quick:
+        monkeypatch.setattr(pack, "_xor", lambda: None)
+    each = 2 * pack.PIECE
+    small = pack.compress(bytes(each + off))[1][0]
+    payload = b"".join((len(small).to_bytes(4, "little"), small, bytes(4), bytes(each)))
+
+    with pytest.raises(SnapshotError, match=r"plane|frame"):
+        pack.expand(pack.PLANES2, payload, 2 * each)
