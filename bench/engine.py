@@ -13,8 +13,6 @@ import time
 from pathlib import Path
 
 from agent.snapshot import transport
-from agent.snapshot.restore import restore
-from agent.snapshot.save import save
 
 KEY = bytes(range(32))
 
@@ -67,10 +65,14 @@ def main() -> None:
     given.state.mkdir(parents=True, exist_ok=True)
     store, started = Plain(given.base, given.snapshot), time.monotonic()
     if given.verb == "save":
+        from agent.snapshot.save import save
+
         done = save([str(given.folder)], ["/w"], [], KEY, given.snapshot, given.parent, store, given.state)
         for part in ("packs", "torn", "unreadable"):
             done[part] = len(done[part])
     else:
+        from agent.snapshot.restore import restore
+
         marks: list[float] = []
 
         def usable(done: int, total: int) -> None:

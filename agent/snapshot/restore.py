@@ -22,7 +22,7 @@ from typing import Any, Protocol
 from agent.snapshot.crew import Crew, Lazy, Processes, Threads, few_collections
 from agent.snapshot.errors import SnapshotError
 from agent.snapshot.hot import BEFORE_USABLE, ranks, urgency, woken
-from agent.snapshot.manifest import CHUNK, Reader, Row, chunks_of, path_of
+from agent.snapshot.manifest import CHUNK, Frames, Reader, Row, chunks_of, path_of
 from agent.snapshot.pack import chunk_id, id_key
 from agent.snapshot.restored import Restored
 from agent.snapshot.tasks import Task
@@ -62,13 +62,12 @@ class _Restore:
         self._key = key
         self._transport = transport
         self._roots = [place(name) for name in reader.workspace]
-        self._frames = reader.frames()
+        self._frames, self._ranks = Frames(), dict[str, int]()
         self._crew = Lazy(self._make_crew, LARGE_JOB)
         self._tasks: dict[int, tuple[Task, list[_Big], int]] = {}
         self._count = 0
         self._fresh: set[str] = set()
         self._announced: set[str] = set()
-        self._ranks = ranks(reader.hot())
         self._names: dict[int, bytes] | None = None
         self.restored = Restored.empty()
         self.done_bytes = 0
@@ -76,10 +75,11 @@ class _Restore:
         self.links: list[tuple[str, str]] = []
         self.big: list[_Big] = []
 
-    def expect(self) -> None:
+    def begin(self) -> None:
         """Where nothing is yet, everything will be fetched: workers start while the manifest is read."""
         if not any(os.path.isdir(root) and os.listdir(root) for root in self._roots):
             self._crew.expect(self._reader.counts["bytes"])
+        self._frames, self._ranks = self._reader.frames(), ranks(self._reader.hot())
 
     def path(self, entry_path: str) -> str:
         number, _, relative = entry_path.partition("/")
@@ -410,7 +410,7 @@ def restore(
         return any(fnmatch.fnmatchcase(file.path, f"*/{one}") or fnmatch.fnmatchcase(name, one) for one in hot)
 
     try:
-        work.expect()
+        work.begin()
         number = -1
         for section in reader.sections():
             number = work.section(section, number)
