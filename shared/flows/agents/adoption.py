@@ -85,7 +85,9 @@ def register(body: wire.Register, agent: Attempt, deps: Deps) -> wire.Registered
     instance = deps.records.load(Instance, agent.instance_id)
     attempt = deps.records.load(Attempt, agent.id)
     orders = orders_of(deps, instance, attempt)
-    return wire.Registered(adopted=True, settings=settings_of(deps, instance, attempt), orders=orders, now=deps.clock.now())
+    return wire.Registered(
+        adopted=True, settings=settings_of(deps, instance, attempt), orders=orders, now=deps.clock.now()
+    )
 
 
 def _awaited(instance: Instance, attempt: Attempt) -> bool:
