@@ -201,10 +201,7 @@ export function MachinesPage() {
           </div>
         </div>
         {waiting ? (
-          // What stands below comes into view only where it stays.
-          <div className="min-h-dvh">
-            <Loading />
-          </div>
+          <Loading />
         ) : error && !data ? (
           <ErrorPanel error={error} retry={refetch} />
         ) : machines.length === 0 ? (
@@ -223,24 +220,27 @@ export function MachinesPage() {
           <DataTable label="Machine history" rows={machines} columns={COLUMNS} rowKey={(one) => one.id} />
         )}
       </section>
-      <Card>
-        <div className="flex items-start justify-between gap-3">
-          <CardTitle>Pools of warm machines</CardTitle>
-          <Button size="xs" variant="outline" aria-expanded={pools} onClick={() => setPools(!pools)}>
-            {pools ? "Hide" : "Show"}
-          </Button>
-        </div>
-        <p className="text-sm text-muted-foreground">
-          Machines that run before anyone asks; the strategy “serverless” takes one in about a second. They are paid for while they wait.
-        </p>
-        {pools && (
-          <div className="mt-3">
-            <Part>
-              <Pools />
-            </Part>
+      {/* Not before its place is known. */}
+      {!waiting && (
+        <Card>
+          <div className="flex items-start justify-between gap-3">
+            <CardTitle>Pools of warm machines</CardTitle>
+            <Button size="xs" variant="outline" aria-expanded={pools} onClick={() => setPools(!pools)}>
+              {pools ? "Hide" : "Show"}
+            </Button>
           </div>
-        )}
-      </Card>
+          <p className="text-sm text-muted-foreground">
+            Machines that run before anyone asks; the strategy “serverless” takes one in about a second. They are paid for while they wait.
+          </p>
+          {pools && (
+            <div className="mt-3">
+              <Part>
+                <Pools />
+              </Part>
+            </div>
+          )}
+        </Card>
+      )}
     </div>
   );
 }

@@ -1,3 +1,4 @@
+import { useState } from "react";
 import { useEndOtherSessionsMutation, useEndSessionMutation, useListSessionsQuery } from "@/api";
 import { useSession } from "@/api/hooks";
 import { sessionOf } from "@/api/session";
@@ -8,7 +9,11 @@ import { Button } from "@/components/ui/button";
 import { When } from "@/components/when";
 import { deviceName } from "@/features/settings/device";
 
+/** So many are shown at first, this one before the others. */
+const FIRST = 5;
+
 export function Sessions() {
+  const [all, setAll] = useState(false);
   const { data, error, isLoading, refetch } = useListSessionsQuery();
   const [end] = useEndSessionMutation();
   const [endOthers] = useEndOtherSessionsMutation();
@@ -18,10 +23,12 @@ export function Sessions() {
   if (error && !data) return <ErrorPanel error={error} retry={refetch} />;
   const sessions = data?.data.sessions ?? [];
   const others = sessions.filter((one) => one.id !== mine);
+  const ordered = [...sessions.filter((one) => one.id === mine), ...others];
+  const shown = all ? ordered : ordered.slice(0, FIRST);
   return (
     <div className="grid gap-3">
       <ul className="divide-y text-sm" aria-label="Sessions">
-        {sessions.map((one) => (
+        {shown.map((one) => (
           <li key={one.id} className="flex items-center justify-between gap-3 py-2 first:pt-0">
             <span>
               <strong>{deviceName(one.device)}</strong>
@@ -43,6 +50,11 @@ export function Sessions() {
           </li>
         ))}
       </ul>
+      {shown.length < ordered.length && (
+        <Button size="sm" variant="outline" className="justify-self-start" onClick={() => setAll(true)}>
+          All {ordered.length}
+        </Button>
+      )}
       <Confirm
         trigger={
           <Button variant="danger" className="justify-self-start" disabledReason={others.length === 0 ? "There are no others." : null}>
