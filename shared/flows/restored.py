@@ -30,6 +30,8 @@ META, MARK, STRAYS = "meta", "store", "strays"
 HEARD_AGAIN = timedelta(minutes=10)
 """So long after a restore every machine has had the time to say that it works."""
 NOTED_EVERY = timedelta(minutes=1)
+ORDERS_FORGOTTEN = 1_000_000
+"""More than an instance was given since its export: machines carry how many they were told of, and as many count as told."""
 
 
 def note_stray(store: Store, now: datetime, attempt_id: str) -> None:
@@ -80,6 +82,7 @@ def reconcile(deps: Deps, document: Data, exported: Sequence[Data]) -> Reconcile
     whose objects are gone is marked. Its instance's key must be on record. Raises StorageError when storage does not answer.
     """
     instance = codec.decode(Instance, document)
+    instance = replace(instance, orders=instance.orders + ORDERS_FORGOTTEN)
     prefix, objects = prefix_of(instance.id), objects_of(deps, instance)
     key = keys.data_key(deps, instance.id)
     packs = {item.key.removeprefix(prefix): item.size for item in objects.list(prefix + "p/")}
