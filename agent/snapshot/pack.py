@@ -184,7 +184,7 @@ def _merged(payload: Bytes, count: int, each: int) -> Iterator[Bytes]:
         planes.append(_Plane(view[at : at + size], raw=not length))
         at += size
     xor, (first_wide, last_wide) = _xor(), _WIDE[count]
-    room = bytearray(min(PIECE, each) * count)
+    room = bytearray()
     for start in range(0, each, PIECE):
         size = min(PIECE, each - start)
         if len(room) != size * count:
@@ -220,11 +220,10 @@ def _xor() -> Callable[[bytes, bytes, bytearray], None] | None:
 
     try:
         spec = find_spec("Crypto.Util")
-        place = spec.submodule_search_locations if spec else None
-        call = ctypes.CDLL(os.path.join(place[0], "_strxor.abi3.so")).strxor if place else None
+        if spec is None or not spec.submodule_search_locations:
+            return None
+        call = ctypes.CDLL(os.path.join(spec.submodule_search_locations[0], "_strxor.abi3.so")).strxor
     except (ImportError, OSError, AttributeError):
-        return None
-    if call is None:
         return None
     call.restype, call.argtypes = None, (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t)
 
