@@ -17,10 +17,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ABIS = ("3.10", "3.11", "3.12", "3.13", "3.14")
-WHEELS = ("cryptography==50.0.2", "cffi==2.1.1", "pycparser==3.0", "blake3==1.0.10", "pycryptodome==3.24.1")
+WHEELS = ("cryptography==50.0.2", "cffi==2.1.1", "pycparser==3.0", "blake3==1.0.10")
 """The newest that all of these Pythons have: a later blake3 has none for 3.10."""
-PART_OF = {"Crypto/": ("Crypto/Util/_strxor.abi3.so",)}
-"""Of these packages only some files: one function of PyCryptodome is used, by its library."""
+LIBRARY, LIBRARY_ABI = "blosc2==4.14.1", "3.11"
+"""Its library is the same for every Python; the package around it has no wheel for 3.10."""
+PART_OF = {"blosc2/": ("blosc2/lib/libblosc2.so",)}
+"""Of these packages only some files: of Blosc2 its library, not the package that needs NumPy."""
 ZSTD = "backports.zstd==1.8.0"
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux2014_x86_64", "manylinux_2_17_x86_64")
 CODE = (
@@ -73,11 +75,14 @@ sys.exit(main())
 
 def wheels(abi: str, cache: Path) -> list[Path]:
     """The wheels for one Python, fetched once for each list of them."""
-    listed = hashlib.sha256(" ".join((*WHEELS, ZSTD)).encode()).hexdigest()[:8]
+    return _fetched(abi, [*WHEELS, *([] if abi == "3.14" else [ZSTD])], cache) + _fetched(LIBRARY_ABI, [LIBRARY], cache)
+
+
+def _fetched(abi: str, needed: list[str], cache: Path) -> list[Path]:
+    listed = hashlib.sha256(" ".join(needed).encode()).hexdigest()[:8]
     folder = cache / f"{abi}-{listed}"
     if not folder.is_dir():
         part = cache / f"{folder.name}.part"
-        needed = [*WHEELS, *([] if abi == "3.14" else [ZSTD])]
         platforms = [word for platform in PLATFORMS for word in ("--platform", platform)]
         subprocess.run(
             [

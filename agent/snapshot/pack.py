@@ -34,7 +34,6 @@ UPLOADERS = 3
 PIECE = 64 << 10
 """Bytes of each plane that are put together at once."""
 _LENGTH = struct.Struct("<I")
-_WIDE = {PLANES2: ("utf-16-le", "utf-16-be"), PLANES4: ("utf-32-le", "utf-32-be")}
 
 Bytes = bytes | bytearray | memoryview
 
@@ -74,8 +73,26 @@ class _Zstd(threading.local):
 _zstd = _Zstd()
 
 
+class _Rooms(threading.local):
+    """A buffer that is used again: fresh memory costs as much as what is done with it."""
+
+    def __init__(self) -> None:
+        self._room = memoryview(bytearray(1))
+
+    def of(self, size: int) -> memoryview:
+        if len(self._room) < size:
+            self._room = memoryview(bytearray(size))
+        return self._room[:size]
+
+
+_rooms = _Rooms()
+
+
 def compress(data: bytes | bytearray) -> tuple[int, Sequence[Bytes]]:
-    """A chunk's codec and payload in parts; what a few samples say cannot shrink stays as it is."""
+    """A chunk's codec and payload in parts; what a few samples say cannot shrink stays as it is.
+
+    The parts are valid until the same thread's next call.
+    """
     codec = choose(data)
     if codec in (PLANES2, PLANES4):
         return codec, _planes(data, codec)
@@ -104,20 +121,25 @@ def choose(data: bytes | bytearray) -> int:
     return codec if best < PAYS else RAW
 
 
-def _share(plane: bytes | bytearray) -> float:
+def _share(plane: Bytes) -> float:
     share = len(_zstd.plane(plane)) / len(plane)
     return share if share < PAYS else 1.0
 
 
 def _planes(data: bytes | bytearray, count: int) -> list[Bytes]:
-    """Each plane with the length of its compressed form, 0 when it stays raw; then what does not fill a whole item."""
-    whole = len(data) // count * count
-    body = data[:whole] if whole < len(data) else data
+    """Each plane with the length of its compressed form, 0 when it stays raw; then what does not fill a whole item.
+
+    What stays raw is valid until the same thread's next call.
+    """
+    each = len(data) // count
+    whole = each * count
+    room = _rooms.of(whole)
+    _apart(count, data, room)
     parts: list[Bytes] = []
     for number in range(count):
-        plane = body[number::count]
+        plane = room[number * each : (number + 1) * each]
         small = _zstd.plane(plane) if _share(plane[: 2 * SAMPLE]) < 1.0 else plane
-        parts += (_LENGTH.pack(len(small)), small) if len(small) < len(plane) else (_LENGTH.pack(0), plane)
+        parts += (_LENGTH.pack(len(small)), small) if len(small) < each else (_LENGTH.pack(0), plane)
     parts.append(data[whole:])
     return parts
 
@@ -165,9 +187,12 @@ class _Plane:
     def take(self, size: int) -> Bytes:
         if self._expander is None:
             taken, self._rest = self._rest[:size], self._rest[size:]
-            return taken
-        packed, self._rest = self._rest, b""
-        return self._expander.decompress(packed, size)
+        else:
+            packed, self._rest = self._rest, b""
+            taken = self._expander.decompress(packed, size)
+        if len(taken) != size:
+            raise SnapshotError("a plane is shorter than the others")
+        return taken
 
     def check(self) -> None:
         if self._expander is not None and not self._expander.eof and self._expander.decompress(b"", 1):
@@ -183,55 +208,75 @@ def _merged(payload: Bytes, count: int, each: int) -> Iterator[Bytes]:
         size = length or each
         planes.append(_Plane(view[at : at + size], raw=not length))
         at += size
-    xor, (first_wide, last_wide) = _xor(), _WIDE[count]
-    room = bytearray()
     for start in range(0, each, PIECE):
         size = min(PIECE, each - start)
-        if len(room) != size * count:
-            room = bytearray(size * count)
-        # Codecs of text set bytes apart many at once, the first plane's and the last's; at a stride each is copied by itself.
-        first = _text(planes[0].take(size), size).encode(first_wide)
-        if xor:
-            xor(first, _text(planes[-1].take(size), size).encode(last_wide), room)
-        else:
-            room[:] = first
-        for number in range(1, count - 1 if xor else count):
-            room[number::count] = planes[number].take(size)
-        yield room
+        if not start or size < PIECE:
+            # Of one object each: `apart` is only written and read, and a slice of the other would be a copy.
+            apart, together = memoryview(bytearray(size * count)), bytearray(size * count)
+        for number, plane in enumerate(planes):
+            apart[number * size : (number + 1) * size] = plane.take(size)
+        _together(count, apart, together)
+        yield together
     for plane in planes:
         plane.check()
     yield view[at:]
 
 
-def _text(plane: Bytes, size: int) -> str:
-    if len(plane) != size:
-        raise SnapshotError("a plane is shorter than the others")
-    return str(plane, "latin-1")
+def _apart(count: int, data: bytes | bytearray, planes: memoryview) -> None:
+    """Set every `count`-th byte together: as many planes as fill `planes`."""
+    if (blosc := _blosc()) is not None:
+        blosc.shuffle(count, len(planes), _place(data), _place(planes))
+        return
+    each = len(planes) // count
+    for number in range(count):
+        planes[number * each : (number + 1) * each] = data[number : len(planes) : count]
+
+
+def _together(count: int, planes: memoryview, data: bytearray) -> None:
+    """What `_apart` took apart, of one length with it."""
+    if (blosc := _blosc()) is not None:
+        blosc.unshuffle(count, len(planes), _place(planes), _place(data))
+        return
+    each = len(planes) // count
+    for number in range(count):
+        data[number::count] = planes[number * each : (number + 1) * each]
+
+
+def _place(data: Bytes) -> Any:
+    import ctypes
+
+    return data if isinstance(data, bytes) else (ctypes.c_char * len(data)).from_buffer(data)
+
+
+class _Blosc(NamedTuple):
+    """Functions of the Blosc2 library, which use the machine's vector instructions: bytes of an item, bytes in all, from, to."""
+
+    shuffle: Callable[[int, int, Any, Any], int]
+    unshuffle: Callable[[int, int, Any, Any], int]
 
 
 @cache
-def _xor() -> Callable[[bytes, bytes, bytearray], None] | None:
-    """Puts two into a third, all of one length; None where PyCryptodome is missing.
+def _blosc() -> _Blosc | None:
+    """None where Blosc2 is missing: bytes are set apart at a stride then, which is slow.
 
-    Of its library only: the package around it takes a fifth of a second to import.
+    Of its library only: the package around it needs NumPy.
     """
     import ctypes
     from importlib.util import find_spec
 
     try:
-        spec = find_spec("Crypto.Util")
+        spec = find_spec("blosc2")
         if spec is None or not spec.submodule_search_locations:
             return None
-        call = ctypes.CDLL(os.path.join(spec.submodule_search_locations[0], "_strxor.abi3.so")).strxor
+        path = os.path.join(spec.submodule_search_locations[0], "lib", "libblosc2.so")
+        shuffle = ctypes.CDLL(path).blosc2_shuffle
+        # Without giving the interpreter's lock away: a piece takes a few microseconds.
+        unshuffle = ctypes.PyDLL(path).blosc2_unshuffle
     except (ImportError, OSError, AttributeError):
         return None
-    call.restype, call.argtypes = None, (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t)
-
-    def xor(one: bytes, other: bytes, into: bytearray) -> None:
-        held = (ctypes.c_char * len(into)).from_buffer(into)
-        call(one, other, ctypes.addressof(held), len(into))
-
-    return xor
+    for call in (shuffle, unshuffle):
+        call.restype, call.argtypes = ctypes.c_int32, (ctypes.c_int32, ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p)
+    return _Blosc(shuffle, unshuffle)
 
 
 class Sealer:
