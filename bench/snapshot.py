@@ -172,8 +172,8 @@ class Contest:
 
 @contextlib.contextmanager
 def in_memory(figures: dict[str, Any]) -> Iterator[Path]:
-    """A folder in memory, in large pages where they can be had: with pages of 4 KiB, making and clearing them is a third of
-    everybody's time, as it would not be on a disk."""
+    """A folder in memory, in large pages where they can be had: making and clearing pages of 4 KiB takes up to a third of a
+    contender's time, as it would not on a disk."""
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="dumont-bench-") as place:
         mount = ["mount", "-t", "tmpfs", "-o", "huge=within_size,size=100%", "none", place]
         mounted = subprocess.run(mount, capture_output=True).returncode == 0

@@ -211,7 +211,7 @@ def _merged(payload: Bytes, count: int, each: int) -> Iterator[Bytes]:
     for start in range(0, each, PIECE):
         size = min(PIECE, each - start)
         if not start or size < PIECE:
-            # Of one object each: `apart` is only written and read, and a slice of the other would be a copy.
+            # A view refuses a plane of another length; a bytearray would grow.
             apart, together = memoryview(bytearray(size * count)), bytearray(size * count)
         for number, plane in enumerate(planes):
             apart[number * size : (number + 1) * size] = plane.take(size)
