@@ -73,8 +73,8 @@ class _Zstd(threading.local):
 _zstd = _Zstd()
 
 
-class _Rooms(threading.local):
-    """A buffer that is used again: fresh memory costs as much as what is done with it."""
+class Room(threading.local):
+    """A buffer of each thread that is used again: fresh memory costs as much as what is done with it."""
 
     def __init__(self) -> None:
         self._room = memoryview(bytearray(1))
@@ -85,10 +85,10 @@ class _Rooms(threading.local):
         return self._room[:size]
 
 
-_rooms = _Rooms()
+_apart_room = Room()
 
 
-def compress(data: bytes | bytearray) -> tuple[int, Sequence[Bytes]]:
+def compress(data: Bytes) -> tuple[int, Sequence[Bytes]]:
     """A chunk's codec and payload in parts; what a few samples say cannot shrink stays as it is.
 
     The parts are valid until the same thread's next call.
@@ -105,7 +105,7 @@ def squeeze(data: Bytes) -> tuple[int, Sequence[Bytes]]:
     return (ZSTD, (small,)) if len(small) < len(data) else (RAW, (data,))
 
 
-def choose(data: bytes | bytearray) -> int:
+def choose(data: Bytes) -> int:
     """The codec that three samples speak for."""
     size = len(data)
     if size <= 4 * SAMPLE:
@@ -126,14 +126,14 @@ def _share(plane: Bytes) -> float:
     return share if share < PAYS else 1.0
 
 
-def _planes(data: bytes | bytearray, count: int) -> list[Bytes]:
+def _planes(data: Bytes, count: int) -> list[Bytes]:
     """Each plane with the length of its compressed form, 0 when it stays raw; then what does not fill a whole item.
 
     What stays raw is valid until the same thread's next call.
     """
     each = len(data) // count
     whole = each * count
-    room = _rooms.of(whole)
+    room = _apart_room.of(whole)
     _apart(count, data, room)
     parts: list[Bytes] = []
     for number in range(count):
@@ -222,7 +222,7 @@ def _merged(payload: Bytes, count: int, each: int) -> Iterator[Bytes]:
     yield view[at:]
 
 
-def _apart(count: int, data: bytes | bytearray, planes: memoryview) -> None:
+def _apart(count: int, data: Bytes, planes: memoryview) -> None:
     """Set every `count`-th byte together: as many planes as fill `planes`."""
     if (blosc := _blosc()) is not None:
         blosc.shuffle(count, len(planes), _place(data), _place(planes))
@@ -243,6 +243,7 @@ def _together(count: int, planes: memoryview, data: bytearray) -> None:
 
 
 def _place(data: Bytes) -> Any:
+    """Where the library finds bytes, without a copy; a view is one of a bytearray."""
     import ctypes
 
     return data if isinstance(data, bytes) else (ctypes.c_char * len(data)).from_buffer(data)

@@ -15,22 +15,14 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 from collections.abc import Callable
 from typing import Any
 
-from agent.snapshot.pack import Packer, chunk_id, compress, squeeze
+from agent.snapshot.pack import Packer, Room, chunk_id, compress, squeeze
 from agent.snapshot.scan import xattrs
 from agent.snapshot.tasks import Task
 
 REREADS = 3
-
-
-class _Rooms(threading.local):
-    """A buffer that is used again: fresh memory costs as much as reading."""
-
-    def __init__(self) -> None:
-        self.chunk = bytearray()
 
 
 class Reader:
@@ -44,7 +36,7 @@ class Reader:
         self._packer = packer
         self._id_key = id_key
         self._claim = claim
-        self._rooms = _Rooms()
+        self._room = Room()
 
     def do(self, task: Task) -> Task:
         return self._chunk(*task[1:]) if task[0] == "chunk" else self._bundle(*task[1:])
@@ -61,18 +53,16 @@ class Reader:
             descriptor = open_quietly(path)
         except OSError as error:
             return ("chunk", number, error.errno or errno.EIO, None, 0, 0)
-        room = self._rooms.chunk
-        if len(room) < length:
-            room = self._rooms.chunk = bytearray(length)
+        room = self._room.of(length)
         try:
             got = 0
-            while got < length and (more := os.preadv(descriptor, [memoryview(room)[got:length]], offset + got)):
+            while got < length and (more := os.preadv(descriptor, [room[got:]], offset + got)):
                 got += more
         except OSError as error:
             return ("chunk", number, error.errno or errno.EIO, None, 0, 0)
         finally:
             os.close(descriptor)
-        data = room if got == len(room) else room[:got]
+        data = room[:got]
         id = chunk_id(data, self._id_key)
         if not self._claim(id):
             return ("chunk", number, id, None, 0, len(data))
@@ -83,9 +73,7 @@ class Reader:
     def _bundle(self, number: int, files: list[tuple[str, int, int]]) -> Task:
         found: list[Any] = []
         expected = sum(size for _, size, _ in files) + 1
-        if len(self._rooms.chunk) < expected:
-            self._rooms.chunk = bytearray(expected)
-        room = memoryview(self._rooms.chunk)
+        room = self._room.of(expected)
         at = 0
         for path, size, mtime_ns in files:
             try:

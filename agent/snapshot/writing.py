@@ -17,19 +17,11 @@ import threading
 from collections.abc import Callable, Iterable
 
 from agent.snapshot.errors import SnapshotError
-from agent.snapshot.pack import TAG, Bytes, Sealer, expand, pieces
+from agent.snapshot.pack import TAG, Bytes, Room, Sealer, expand, pieces
 from agent.snapshot.tasks import Task
 from agent.snapshot.transport import Stale
 
 PART = ".dumont-part"
-
-
-class _Rooms(threading.local):
-    """Buffers that are used again: fresh memory costs as much as decryption."""
-
-    def __init__(self) -> None:
-        self.sealed = memoryview(bytearray(1))
-        self.plain = memoryview(bytearray(1))
 
 
 class Writer:
@@ -38,17 +30,14 @@ class Writer:
     def __init__(self, key: bytes, fetch: Callable[[str, str, int, memoryview], None]) -> None:
         self._key = key
         self._fetch = fetch
-        self._rooms = _Rooms()
+        self._sealed, self._plain = Room(), Room()
         self._turn = threading.Lock()
         """Of the threads of a process one writes small files, the others fetch and open: two that write would wait for the
         interpreter's lock at each call of the system."""
 
     def do(self, task: Task) -> Task:
         _, number, url, pack, offset, length, frames = task
-        rooms = self._rooms
-        if len(rooms.sealed) < length:
-            rooms.sealed = memoryview(bytearray(length))
-        room = rooms.sealed[:length]
+        room = self._sealed.of(length)
         try:
             self._fetch(pack, url, offset, room)
         except Stale:
@@ -57,9 +46,7 @@ class Writer:
         for at, size, frame, codec, raw_length, targets in frames:
             if size < TAG:
                 raise SnapshotError(f"frame {frame} of {pack} has {size} bytes")
-            if len(rooms.plain) < size:
-                rooms.plain = memoryview(bytearray(size))
-            plain = rooms.plain[: size - TAG]
+            plain = self._plain.of(size - TAG)
             sealer.open_into(frame, room[at - offset : at - offset + size], plain)
             if targets[0][0] == "chunk":
                 for _, path, place in targets:
