@@ -62,6 +62,8 @@ class Learner:
         self._before = {path: rank for rank, path in enumerate(before)}
         self._there: set[str] = set()
         self._first: list[tuple[int, str]] = []
+        self.learns = since_ns is not None or bool(self._before)
+        """Whether there is anything to see."""
 
     def see(self, path: str, facts: os.stat_result) -> None:
         if path in self._before:

@@ -84,17 +84,17 @@ class Writer:
         self._bodies: list[bytes] = []
         self._open: list[Row] = []
 
-    def entry(self, row: Row) -> None:
-        self._open.append(row)
-        self.rows += 1
-        if len(self._open) == SECTION:
-            self._section("entries", self._open)
-            self._open = []
+    def entries(self, rows: Sequence[Row]) -> None:
+        self.rows += len(rows)
+        self._open += rows
+        while len(self._open) >= SECTION:
+            self._section("entries", self._open[:SECTION])
+            del self._open[:SECTION]
 
     def _section(self, kind: str, rows: Sequence[Any]) -> None:
         raw = json.dumps(rows, separators=(",", ":")).encode()
-        codec, parts = squeeze(raw)
-        sealed = self._sealer.seal(len(self._bodies) + 1, b"".join(parts))
+        codec, payload = squeeze(raw)
+        sealed = self._sealer.seal(len(self._bodies) + 1, payload)
         self._sections.append([kind, len(sealed), codec, len(raw), len(rows)])
         self._bodies.append(sealed)
 

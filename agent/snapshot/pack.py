@@ -96,13 +96,14 @@ def compress(data: Bytes) -> tuple[int, Sequence[Bytes]]:
     codec = choose(data)
     if codec in (PLANES2, PLANES4):
         return codec, _planes(data, codec)
-    return squeeze(data) if codec == ZSTD else (RAW, (data,))
+    codec, payload = squeeze(data) if codec == ZSTD else (RAW, data)
+    return codec, (payload,)
 
 
-def squeeze(data: Bytes) -> tuple[int, Sequence[Bytes]]:
-    """As `compress`, for what holds no floats that line up: text, or many files one after another."""
+def squeeze(data: Bytes) -> tuple[int, Bytes]:
+    """Codec and payload of what holds no floats that line up: text, or many files one after another."""
     small = _zstd.compress(data)
-    return (ZSTD, (small,)) if len(small) < len(data) else (RAW, (data,))
+    return (ZSTD, small) if len(small) < len(data) else (RAW, data)
 
 
 def choose(data: Bytes) -> int:

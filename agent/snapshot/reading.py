@@ -103,12 +103,12 @@ class Reader:
             at += got
         if not at:
             return ("bundle", number, found, None, 0, 0, b"")
-        body = room[:at]
-        id = chunk_id(body, self._id_key)
+        codec, payload = squeeze(room[:at])
+        # Named by what it compresses to: half the bytes to hash, and only a save that was cut off asks for the name.
+        id = bytes([codec]) + chunk_id(payload, self._id_key)
         if self._stored(id):
             return ("bundle", number, found, None, 0, at, id)
-        codec, parts = squeeze(body)
-        placed = self._packer.seal(parts)
+        placed = self._packer.seal((payload,))
         return ("bundle", number, found, (placed.pack, placed.offset, placed.length, placed.frame), codec, at, id)
 
 

@@ -152,6 +152,8 @@ class _Save:
         self._rows: deque[_Pending] = deque()
         self._again: list[_Pending] = []
         self._bundle: list[_Pending] = []
+        self._files: list[tuple[str, int, int]] = []
+        """Of the bundle: path, size, time."""
         self._bundled = 0
         self._tasks: dict[int, Any] = {}
         self._count = 0
@@ -186,14 +188,16 @@ class _Save:
             if first is not None:
                 pending.row = ["h", found.name, first]
             else:
-                self.learner.see(found.path, facts)
+                if self.learner.learns:
+                    self.learner.see(found.path, facts)
                 if facts.st_nlink > 1:
                     self._inodes[facts.st_dev, facts.st_ino] = found.path
                 self._file(found, pending)
         self._rows.append(pending)
         if found.kind != "f" and (extra := xattrs(found.place)):
             row.append(extra)
-        self._emit()
+        if not self._rows[0].open:
+            self._emit()
 
     def _file(self, found: Found, pending: _Pending) -> None:
         facts, row, old = found.stat, pending.row, pending.old
@@ -209,6 +213,7 @@ class _Save:
             row += [-1, 0]
             pending.open = 1
             self._bundle.append(pending)
+            self._files.append((found.place, facts.st_size, facts.st_mtime_ns))
             self._bundled += facts.st_size
             if self._bundled >= BUNDLE or len(self._bundle) >= BUNDLE_FILES:
                 self.flush()
@@ -274,10 +279,8 @@ class _Save:
     def flush(self) -> None:
         """The small files at hand become one frame."""
         if self._bundle:
-            facts = [(one.found.place, one.found.stat) for one in self._bundle if one.found is not None]
-            files = [(place, stat.st_size, stat.st_mtime_ns) for place, stat in facts]
-            self._submit(("bundle", files), self._bundle, self._bundled)
-            self._bundle, self._bundled = [], 0
+            self._submit(("bundle", self._files), self._bundle, self._bundled)
+            self._bundle, self._files, self._bundled = [], [], 0
 
     # The crew ---------------------------------------------------------------------------------------------------------
 
@@ -379,7 +382,8 @@ class _Save:
         assert row is not None and found is not None
         size, row[5], row[7], row[8], offset, whole, extra = facts
         row[6] = size
-        row[9:] = [frame, offset] if size else [-1, 0]
+        if size:
+            row[9], row[10] = frame, offset
         if extra:
             row.append(extra)
         if not whole:
@@ -444,25 +448,36 @@ class _Save:
 
     def _emit(self) -> None:
         """Write the entries that are complete, in the scan's order."""
-        while self._rows and self._rows[0].open == 0:
-            pending = self._rows[0]
+        rows, ready = self._rows, []
+        files = folders = size = changed = 0
+        while rows and rows[0].open == 0:
+            pending = rows[0]
             if pending.chunks and not self._placed(pending):
-                return
-            self._rows.popleft()
+                break
+            rows.popleft()
             row = pending.row
             if row is not None and row[0] == "h" and row[2] in self._dropped and pending.found is not None:
                 self.problems.append(f"{pending.found.place}: its first name could not be read")
                 row = None
             if row is None:
-                self.changed += 1
+                changed += 1
                 continue
-            if row[0] in "fFh":
-                self.counts["files"] += 1
-                self.counts["bytes"] += row[6] if row[0] != "h" else 0
-            elif row[0] == "d":
-                self.counts["directories"] += 1
-            self.changed += pending.old is None or not self._like(row, pending.old)
-            self.writer.entry(row)
+            kind = row[0]
+            if kind in "fF":
+                files += 1
+                size += row[6]
+            elif kind == "h":
+                files += 1
+            elif kind == "d":
+                folders += 1
+            if pending.old is None or not self._like(row, pending.old):
+                changed += 1
+            ready.append(row)
+        self.changed += changed
+        self.counts["files"] += files
+        self.counts["directories"] += folders
+        self.counts["bytes"] += size
+        self.writer.entries(ready)
 
     def _placed(self, pending: _Pending) -> bool:
         """Give each chunk its frame; False while one is still on its way in another's hands."""

@@ -63,38 +63,61 @@ def scan(roots: Sequence[str], excludes: Sequence[str], problems: list[str]) -> 
         while stack:
             folder = stack.pop()
             try:
-                with os.scandir(folder.place) as entries:
-                    listed = sorted(entries, key=NAME)
+                opened = _open(folder)
             except FileNotFoundError:
                 continue
             except OSError as error:
                 # It is there, and what is in it cannot be seen: the folder alone is kept, and told.
                 problems.append(f"{folder.place}: {error.strerror}")
-                listed = []
+                yield folder
+                continue
             yield folder
-            inner: list[Found] = []
-            base = folder.path if not folder.name else folder.path + "/"
-            for entry in listed:
-                try:
-                    facts = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    continue
-                except OSError as error:
-                    problems.append(f"{entry.path}: {error.strerror}")
-                    continue
-                kind = KINDS.get(stat.S_IFMT(facts.st_mode), "s")
-                path = base + entry.name
-                if excludes and excluded(path.partition("/")[2], kind == "d", excludes):
-                    continue
-                if entry.name.endswith(".dumont-part"):
-                    continue
-                if kind == "s":
-                    problems.append(f"{entry.path}: {NO_FILE}")
-                elif kind == "d":
-                    inner.append(Found(path, entry.path, entry.name, kind, facts))
-                else:
-                    yield Found(path, entry.path, entry.name, kind, facts)
+            try:
+                inner: list[Found] = []
+                for found in _listed(folder, opened, excludes, problems):
+                    if found.kind == "d":
+                        inner.append(found)
+                    else:
+                        yield found
+            finally:
+                os.close(opened)
             stack.extend(reversed(inner))
+
+
+def _open(folder: Found) -> int:
+    """Never what a link in its place leads to, unless it is a root. Raises OSError."""
+    return os.open(folder.place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (os.O_NOFOLLOW if folder.name else 0))
+
+
+def _listed(folder: Found, opened: int, excludes: Sequence[str], problems: list[str]) -> Iterator[Found]:
+    """What is in a folder, by name."""
+    base = folder.path + "/" if folder.name else folder.path
+    below = folder.place.rstrip("/") + "/"
+    try:
+        with os.scandir(opened) as entries:
+            listed = sorted(entries, key=NAME)
+    except OSError as error:
+        problems.append(f"{folder.place}: {error.strerror}")
+        return
+    for entry in listed:
+        name = entry.name
+        try:
+            facts = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            problems.append(f"{below}{name}: {error.strerror}")
+            continue
+        kind = KINDS.get(stat.S_IFMT(facts.st_mode), "s")
+        path = base + name
+        if excludes and excluded(path.partition("/")[2], kind == "d", excludes):
+            continue
+        if name.endswith(".dumont-part"):
+            continue
+        if kind == "s":
+            problems.append(f"{below}{name}: {NO_FILE}")
+        else:
+            yield Found(path, below + name, name, kind, facts)
 
 
 def xattrs(place: str | int) -> dict[str, str]:

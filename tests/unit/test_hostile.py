@@ -548,8 +548,7 @@ def test_no_manifest_writes_or_reads_outside_its_workspace(rows: list[Any], tmp_
     target = tmp_path / "to"
     target.mkdir()
     key, writer = b"k" * 32, Writer(b"k" * 32, "m/evil")
-    for row in rows:
-        writer.entry(row)
+    writer.entries(rows)
     manifest = writer.finish(
         Frames(), {}, snapshot_id="evil", created_ns=0, workspace=["/workspace"], packs=[],
         counts={"files": 1, "directories": 1, "bytes": 0},

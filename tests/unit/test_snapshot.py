@@ -25,7 +25,7 @@ from agent.snapshot.errors import SnapshotError
 from agent.snapshot.manifest import Reader
 from agent.snapshot.restore import restore
 from agent.snapshot.save import save
-from agent.snapshot.scan import excluded
+from agent.snapshot.scan import excluded, scan
 from bench.workspaces import floats
 from shared.domain.manifest import read_head
 
@@ -439,6 +439,26 @@ def test_a_file_that_vanishes_while_it_is_scanned_is_left_out(bench: Bench, monk
     assert sorted(os.listdir(bench.restore())) == ["stays"]
 
 
+def test_a_folder_that_becomes_a_link_while_it_is_scanned_is_not_followed(bench: Bench, tmp_path: Path) -> None:
+    """Whoever may write in the workspace would have the agent read whatever it may."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("secret")
+    (bench.tree / "inner").mkdir()
+    (bench.tree / "last").write_text("read before what is in folders")
+    problems: list[str] = []
+    seen: list[str] = []
+
+    for found in scan([str(bench.tree)], [], problems):
+        seen.append(found.path)
+        if found.name == "last":
+            (bench.tree / "inner").rmdir()
+            (bench.tree / "inner").symlink_to(outside)
+
+    assert seen == ["0/", "0/last", "0/inner"]
+    assert len(problems) == 1 and problems[0].startswith(f"{bench.tree}/inner: ")
+
+
 WAYS: dict[str, Callable[[Path], object]] = {
     "shrinks": lambda path: os.truncate(path, 100),
     "is emptied": lambda path: os.truncate(path, 0),
@@ -580,13 +600,13 @@ def test_a_link_that_leads_out_of_the_workspace_leads_nowhere(bench: Bench, tmp_
     outside = tmp_path / "outside"
     outside.mkdir()
     writer = Writer(KEY, "m/evil")
-    for row in (
+    rows = (
         ["d", "0/", 0o755, 0, 0, 0],
         ["l", "way", 0o777, 0, 0, 0, str(outside)],
         ["d", "0/way/deep", 0o755, 0, 0, 0],
         ["f", "planted", 0o644, 0, 0, 0, 0, 1, 1, -1, 0],
-    ):
-        writer.entry(row)
+    )
+    writer.entries(rows)
     counts = {"files": 1, "directories": 2, "bytes": 0}
     bench.storage.objects["m/evil"] = writer.finish(
         Frames(), {}, snapshot_id="evil", created_ns=0, workspace=["/workspace"], packs=[], counts=counts

@@ -65,6 +65,24 @@ def test_a_save_that_was_cut_off_sends_nothing_twice(bench: Bench) -> None:
     assert describe(bench.restore()) == describe(bench.tree)
 
 
+def test_small_files_that_changed_without_a_new_time_since_a_save_was_cut_off_are_not_taken_for_what_arrived(
+    bench: Bench,
+) -> None:
+    fill(bench)
+    bench.storage.fail_put_at = 4
+    with pytest.raises(SnapshotError):
+        bench.save()
+    bench.storage.snapshot -= 1
+    changed = bench.tree / "a7"
+    facts = changed.stat()
+    changed.write_bytes(bytes(reversed(changed.read_bytes())))
+    os.utime(changed, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+    bench.save()
+
+    assert describe(bench.restore()) == describe(bench.tree)
+
+
 @pytest.mark.parametrize("damage", ["lost", "torn", "scribbled", "of another snapshot"])
 def test_a_journal_that_is_gone_or_damaged_costs_an_upload_and_nothing_else(bench: Bench, damage: str) -> None:
     fill(bench)
