@@ -1,8 +1,8 @@
 """Who does the work of a save or a restore: threads of this process, or processes that each have some.
 
-Small jobs are done by threads. Large ones by processes of their own, started afresh (this one has threads, and a fork would
-copy their locks): they read, compress, seal and send without waiting for each other. Messages are marshalled tuples with
-their length before them. A crew is used by one thread.
+Small jobs are done by threads. Large ones by processes of their own: they read, compress, seal and send without waiting for
+each other. The first is started afresh (this one has threads, and a fork would copy their locks), imports what the work needs
+and forks the others. Messages are marshalled tuples with their length before them. A crew is used by one thread.
 
     to a worker:    job, then tasks, answers to its calls, ("end",)
     from a worker:  results of tasks, ("call", seq, name, arguments), ("failed", text), ("ended",)
@@ -19,6 +19,7 @@ import marshal
 import os
 import queue
 import selectors
+import signal
 import subprocess
 import sys
 import threading
@@ -38,6 +39,8 @@ MEMORY = {
 }
 """For the C library of workers: blocks of megabytes are used again instead of being given back and zeroed anew, and lie in
 large pages where the kernel has any for who asks (glibc 2.35; earlier ones do not know the setting)."""
+GRACE_S = 2
+"""How long workers that are given up may take to end by themselves, so that the first reaps its forks."""
 PIPE = 1 << 20
 """Bytes that a pipe to or from a worker takes: several tasks of a thousand names, so that nobody waits for the other to read."""
 IN_FLIGHT = 3
@@ -138,21 +141,34 @@ class Threads:
 
 
 class _Member:
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdin is not None and process.stdout is not None
-        self.process = process
+    """Our ends of the pipes to and from one worker."""
+
+    def __init__(self, into: int, out: int) -> None:
         self.open = 0
         self.ended = False
         self.inbox = bytearray()
-        self.into, self.out = process.stdin, process.stdout
+        self.into, self.out = os.fdopen(into, "wb"), out
+        os.set_blocking(out, False)
+        for pipe in (into, out):
+            with suppress(OSError):
+                # Users may have no more than a share of all pipes' memory; it is only slower then.
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE)
 
     def send(self, message: Task) -> None:
         raw = marshal.dumps(message)
+        self.write(SIZE.pack(len(raw)) + raw)
+
+    def write(self, raw: bytes) -> None:
         try:
-            self.into.write(SIZE.pack(len(raw)) + raw)
+            self.into.write(raw)
             self.into.flush()
         except OSError as error:
             raise SnapshotError(f"a worker ended: {error}") from error
+
+    def hang_up(self) -> None:
+        """For a worker, the sign to end at once."""
+        with suppress(OSError):
+            self.into.close()
 
 
 class Processes:
@@ -175,28 +191,37 @@ class Processes:
         self._limit = threads * IN_FLIGHT
         self._selector = selectors.DefaultSelector()
         self._members: list[_Member] = []
-        env = {**os.environ, **MEMORY, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        whole = {**job, "threads": threads, "nice": nice}
+        theirs: list[int] = []
         try:
             for _ in range(count):
-                process = subprocess.Popen(
-                    # Without what an image adds to each start: where to import from is known.
-                    [sys.executable, "-S", "-c", "from agent.snapshot.worker import main; main()"],
-                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env,
-                )  # fmt: skip
-                member = _Member(process)
+                from_us, into = os.pipe()
+                theirs.append(from_us)
+                out, to_us = os.pipe()
+                theirs.append(to_us)
+                member = _Member(into, out)
                 self._members.append(member)
-                os.set_blocking(member.out.fileno(), False)
-                for pipe in (member.into, member.out):
-                    with suppress(OSError):
-                        # Users may have no more than a share of all pipes' memory; it is only slower then.
-                        fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, PIPE)
-                self._selector.register(member.out, selectors.EVENT_READ, member)
-                member.into.write(json.dumps(whole).encode() + b"\n")
-                member.into.flush()
+                self._selector.register(out, selectors.EVENT_READ, member)
+            self._process = subprocess.Popen(
+                # Without what an image adds to each start: where to import from is known.
+                [sys.executable, "-S", "-c", "from agent.snapshot.worker import main; main()", job["kind"], *map(str, theirs)],
+                env={**os.environ, **MEMORY, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+                stdin=subprocess.DEVNULL, stdout=2, pass_fds=theirs, start_new_session=True,
+            )  # fmt: skip
         except OSError as error:
+            for member in self._members:
+                member.hang_up()
+                os.close(member.out)
+            self._selector.close()
+            raise SnapshotError(f"the workers did not start: {error}") from error
+        finally:
+            for descriptor in theirs:
+                os.close(descriptor)
+        try:
+            for member in self._members:
+                member.write(json.dumps({**job, "threads": threads, "nice": nice}).encode() + b"\n")
+        except SnapshotError:
             self.abandon()
-            raise SnapshotError(f"a worker did not start: {error}") from error
+            raise
 
     def submit(self, task: Task) -> None:
         while True:
@@ -221,27 +246,38 @@ class Processes:
         self._close()
 
     def abandon(self) -> None:
+        """What a process held is closed when it is dead: from then on nothing is read, written or sent."""
         for member in self._members:
-            member.process.kill()
+            member.hang_up()
+        grace: float | None = GRACE_S
+        while self._selector.get_map():
+            ended = self._selector.select(grace)
+            if not ended:
+                # Whoever is left: they are a session of their own, whose first process was not reaped yet.
+                os.killpg(self._process.pid, signal.SIGKILL)
+                grace = None
+            for key, _ in ended:
+                if not os.read(key.fd, 1 << 18):
+                    self._selector.unregister(key.fd)
         self._close()
 
     def _close(self) -> None:
         self._selector.close()
         for member in self._members:
-            member.into.close()
-            member.out.close()
-            member.process.wait()
+            member.hang_up()
+            os.close(member.out)
+        self._process.wait()
 
     def _pump(self, block: bool) -> None:
         for key, _ in self._selector.select(None if block else 0):
             member: _Member = key.data
             try:
-                piece = os.read(member.out.fileno(), 1 << 18)
+                piece = os.read(member.out, 1 << 18)
             except BlockingIOError:
                 continue
             if not piece:
                 if not member.ended:
-                    raise SnapshotError(f"a worker died (exit {member.process.wait()})")
+                    raise SnapshotError("a worker died")
                 self._selector.unregister(member.out)
                 continue
             member.inbox += piece

@@ -356,7 +356,8 @@ class Packer:
         self._guard = threading.Lock()
         self._current: _Open | None = None
         self._error: BaseException | None = None
-        self._room: queue.SimpleQueue[bytearray | None] = queue.SimpleQueue()
+        # The last one given back is taken first: its memory is warm, and no more of them come to be than are needed at once.
+        self._room: queue.LifoQueue[bytearray | None] = queue.LifoQueue()
         for _ in range(UPLOADERS + 1):
             self._room.put(None)
         self._full: queue.SimpleQueue[_Open | None] = queue.SimpleQueue()

@@ -168,64 +168,68 @@ class _Save:
     # Entries ----------------------------------------------------------------------------------------------------------
 
     def entry(self, found: Found) -> None:
+        pending = self._file(found) if found.kind == "f" else self._other(found)
+        if pending is None:
+            return
+        self._rows.append(pending)
+        if not self._rows[0].open:
+            self._emit()
+
+    def _other(self, found: Found) -> _Pending | None:
+        """A folder, a link or a pipe; None when it has gone."""
         facts = found.stat
-        mode = facts.st_mode & 0o7777
-        row: Row = [found.kind, found.name, mode, facts.st_uid, facts.st_gid, facts.st_mtime_ns]
+        row: Row = [found.kind, found.name, facts.st_mode & 0o7777, facts.st_uid, facts.st_gid, facts.st_mtime_ns]
         old: Row | None
         if found.kind == "d":
             row[1] = found.path
             old, self._before = self._parent.folder(found.path) if self._parent else (None, {})
         else:
             old = self._before.get(found.name)
-        pending = _Pending(row, found, old)
         if found.kind == "l":
             try:
                 row.append(os.readlink(found.place))
             except OSError:
-                return
-        if found.kind == "f":
-            first = self._inodes.get((facts.st_dev, facts.st_ino)) if facts.st_nlink > 1 else None
-            if first is not None:
-                pending.row = ["h", found.name, first]
-            else:
-                if self.learner.learns:
-                    self.learner.see(found.path, facts)
-                if facts.st_nlink > 1:
-                    self._inodes[facts.st_dev, facts.st_ino] = found.path
-                self._file(found, pending)
-        self._rows.append(pending)
-        if found.kind != "f" and (extra := xattrs(found.place)):
+                return None
+        if extra := xattrs(found.place):
             row.append(extra)
-        if not self._rows[0].open:
-            self._emit()
+        return _Pending(row, found, old)
 
-    def _file(self, found: Found, pending: _Pending) -> None:
-        facts, row, old = found.stat, pending.row, pending.old
-        assert row is not None
-        row += [facts.st_size, facts.st_ino, facts.st_ctime_ns]
+    def _file(self, found: Found) -> _Pending:
+        name, facts = found.name, found.stat
+        size, mtime_ns = facts.st_size, facts.st_mtime_ns
+        row: Row = [
+            "f", name, facts.st_mode & 0o7777, facts.st_uid, facts.st_gid, mtime_ns, size, facts.st_ino, facts.st_ctime_ns, -1, 0
+        ]  # fmt: skip
+        old = self._before.get(name)
+        pending = _Pending(row, found, old)
+        if facts.st_nlink > 1:
+            inode = (facts.st_dev, facts.st_ino)
+            if (first := self._inodes.get(inode)) is not None:
+                pending.row = ["h", name, first]
+                return pending
+            self._inodes[inode] = found.path
+        if self.learner.learns:
+            self.learner.see(found.path, facts)
         if old is not None and self._unchanged(facts, old):
             row[0] = old[0]
-            row += [self._carry(old[9]), old[10]] if old[0] == "f" else [self._carry_all(old[9])]
-        elif not facts.st_size:
-            row += [-1, 0]
-        elif facts.st_size <= SMALL:
+            row[9:] = [self._carry(old[9]), old[10]] if old[0] == "f" else [self._carry_all(old[9])]
+        elif size > SMALL:
+            row[0], row[9:] = "F", [[]]
+            pending.open = 1
+        elif size:
             # Its attributes come with its bytes.
-            row += [-1, 0]
             pending.open = 1
             self._bundle.append(pending)
-            self._files.append((found.place, facts.st_size, facts.st_mtime_ns))
-            self._bundled += facts.st_size
+            self._files.append((found.place, size, mtime_ns))
+            self._bundled += size
             if self._bundled >= BUNDLE or len(self._bundle) >= BUNDLE_FILES:
                 self.flush()
-            return
-        else:
-            row[0] = "F"
-            row.append([])
-            pending.open = 1
+            return pending
         if extra := xattrs(found.place):
             row.append(extra)
         if pending.open:
             self._big(pending)
+        return pending
 
     def _unchanged(self, facts: os.stat_result, old: Row) -> bool:
         assert self._parent is not None
@@ -369,25 +373,23 @@ class _Save:
         if kind == "chunk":
             self._chunk_done(context[0], context[1], result[2], frame)
         else:
-            for pending, facts in zip(context, result[2], strict=True):
-                self._small_done(pending, facts, frame)
+            self._bundle_done(context, result[2], frame)
         self._emit()
 
-    def _small_done(self, pending: _Pending, facts: Any, frame: int) -> None:
-        pending.open = 0
-        if isinstance(facts, int):
-            self._drop(pending, facts)
-            return
-        row, found = pending.row, pending.found
-        assert row is not None and found is not None
-        size, row[5], row[7], row[8], offset, whole, extra = facts
-        row[6] = size
-        if size:
-            row[9], row[10] = frame, offset
-        if extra:
-            row.append(extra)
-        if not whole:
-            self.torn.append(found.place)
+    def _bundle_done(self, bundle: list[_Pending], facts: list[Any], frame: int) -> None:
+        for pending, one in zip(bundle, facts, strict=True):
+            pending.open = 0
+            row = pending.row
+            if isinstance(one, int):
+                self._drop(pending, one)
+            elif row is not None:
+                row[6], row[5], row[7], row[8], offset, whole, extra = one
+                if row[6]:
+                    row[9], row[10] = frame, offset
+                if extra:
+                    row.append(extra)
+                if not whole and pending.found is not None:
+                    self.torn.append(pending.found.place)
 
     def _chunk_done(self, pending: _Pending, index: int, id: bytes | int, frame: int) -> None:
         if isinstance(id, int):
@@ -568,6 +570,9 @@ def save(
     journal = Journal(state, key, snapshot_id)
     learner = Learner(woken_at(state), parent.hot if parent else ())
     work = _Save(key, name, transport, parent, Pace(rate, hurry) if polite else None, journal, learner)
+    if parent is None and not polite:
+        # A first snapshot is seldom small: its workers start while the scan begins.
+        work.crew.expect(LARGE_JOB)
     try:
         for found in scan(roots, excludes, work.problems):
             work.entry(found)

@@ -1,4 +1,4 @@
-"""A worker process of a crew: it starts for each large job anew, so it imports little and nothing twice.
+"""The worker processes of a crew: they start for each large job anew, so they import little, and once for all.
 
 `crew.py` has the messages and the other end of the pipes.
 """
@@ -11,10 +11,13 @@ import json
 import marshal
 import os
 import queue
+import signal
 import struct
 import sys
 import threading
 import time
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 from agent.snapshot.errors import SnapshotError
@@ -22,15 +25,24 @@ from agent.snapshot.tasks import Task, Work
 
 SIZE = struct.Struct("<I")
 """The length before each message."""
+NEEDED = {
+    "save": (
+        "agent.snapshot.reading",
+        "agent.snapshot.transport",
+        "blake3",
+        "cryptography.hazmat.primitives.ciphers.aead",
+    ),
+    "restore": ("agent.snapshot.writing", "agent.snapshot.transport", "cryptography.hazmat.primitives.ciphers.aead"),
+}
+"""What the kinds of work import, also what is otherwise imported when it is first used."""
 
 
 class Line:
     """A worker's end of the pipes: calls to whoever gave the job, and results for it."""
 
-    def __init__(self) -> None:
-        self._in, self._out = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-        # Whatever prints must not get between the messages.
-        os.dup2(2, 1)
+    def __init__(self, into: int, out: int, forks: list[int]) -> None:
+        self._forks = forks
+        self._in, self._out = os.fdopen(into, "rb"), os.fdopen(out, "wb")
         self._guard = threading.Lock()
         self._seq = 0
         self._waiting: dict[int, queue.SimpleQueue[Any]] = {}
@@ -47,7 +59,20 @@ class Line:
                 return
             else:
                 self.tasks.put(message)
+        self.quit()
+
+    def quit(self) -> None:
+        """End at once, and with it the forks, which nobody else would reap."""
+        for fork in self._forks:
+            with suppress(ProcessLookupError):
+                os.kill(fork, signal.SIGKILL)
+        self.reap()
         os._exit(1)
+
+    def reap(self) -> None:
+        for fork in self._forks:
+            with suppress(ChildProcessError):
+                os.waitpid(fork, 0)
 
     def send(self, message: Task) -> None:
         raw = marshal.dumps(message)
@@ -69,8 +94,13 @@ def main() -> None:
     sys.setswitchinterval(0.002)
     # It lives shortly and makes no cycles to speak of; looking for some costs a twentieth of its time.
     gc.disable()
-    line = Line()
     os.umask(0)
+    kind, *ends = sys.argv[1:]
+    for name in NEEDED[kind]:
+        with suppress(ImportError):
+            # Whoever uses what is missing says so; here nobody listens yet.
+            import_module(name)
+    line = _line([int(end) for end in ends])
     if line.job["nice"]:
         os.nice(line.job["nice"])
     listener = threading.Thread(target=line.listen, daemon=True)
@@ -107,8 +137,29 @@ def main() -> None:
     except BaseException as error:
         line.send(("failed", str(error)))
         os._exit(1)
+    # The forks end by themselves; once this one says that it has, nobody waits until they are reaped.
+    line.reap()
     line.send(("ended",))
     os._exit(0)
+
+
+def _line(ends: list[int]) -> Line:
+    """From here on there is a process for each pair of ends: this one and its forks.
+
+    No thread runs yet, so no lock is held that a fork would copy.
+    """
+    pairs = list(zip(ends[::2], ends[1::2], strict=True))
+    mine = pairs[0]
+    forks: list[int] = []
+    for pair in pairs[1:]:
+        if not (fork := os.fork()):
+            mine, forks = pair, []
+            break
+        forks.append(fork)
+    # An end that another still held would never be seen to close.
+    for end in {*ends} - {*mine}:
+        os.close(end)
+    return Line(*mine, forks)
 
 
 def _work(line: Line) -> Work:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import random
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -144,21 +145,38 @@ def test_a_large_workspace_goes_through_processes_and_comes_back(
     assert contents(tmp_path / "back/workspace") == contents(tmp_path / "work")
 
 
+def lives(pid: int) -> bool:
+    """Not when it only waits for whoever inherited it to take note of its end."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("which", ["the first", "its fork"])
 def test_a_worker_that_dies_commits_nothing(
-    tool: Tool, s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tool: Tool, s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
-    from agent.snapshot.crew import Processes
+    from agent.snapshot import crew
 
+    # Whatever this machine has.
+    monkeypatch.setattr(crew, "cores", lambda: 2)
     a_large_tree(tmp_path / "work")
-    real = Processes._handle
+    real = crew.Processes._handle
+    workers: list[int] = []
 
-    def kill(self: Processes, member: Any, message: Any) -> None:
-        member.process.kill()
+    def kill(self: crew.Processes, member: Any, message: Any) -> None:
+        if not workers:
+            first = self._process.pid
+            workers.extend((first, int(Path(f"/proc/{first}/task/{first}/children").read_text())))
+            os.kill(workers[which == "its fork"], signal.SIGKILL)
         real(self, member, message)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Processes, "_handle", kill)
+        patched.setattr(crew.Processes, "_handle", kill)
         code, _, complaint = tool("save", str(tmp_path / "work"))
     assert code == 1 and "worker" in complaint
+    # Neither goes on behind our back.
+    assert len(workers) == 2 and not any(map(lives, workers))
     assert not list(s3_server.objects().list(f"instances/i-{tmp_path.name}/m/"))
     assert tool("save", str(tmp_path / "work"))[0] == 0
