@@ -570,10 +570,10 @@ def save(
     journal = Journal(state, key, snapshot_id)
     learner = Learner(woken_at(state), parent.hot if parent else ())
     work = _Save(key, name, transport, parent, Pace(rate, hurry) if polite else None, journal, learner)
-    if parent is None and not polite:
-        # A first snapshot is seldom small: its workers start while the scan begins.
-        work.crew.expect(LARGE_JOB)
     try:
+        if parent is None and not polite:
+            # A first snapshot is seldom small: its workers start while the scan begins.
+            work.crew.expect(LARGE_JOB)
         for found in scan(roots, excludes, work.problems):
             work.entry(found)
             if work._again:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import queue
 import random
 import re
 import threading
@@ -15,9 +16,10 @@ from agent.api import Api, Lines
 from agent.snapshot.errors import SnapshotError
 
 TRIES = 6
-BATCH = 16
-DOWNLOADS = 256
-"""Addresses asked for at once."""
+FIRST_UPLOADS, UPLOADS, DOWNLOADS = 16, 128, 256
+"""Addresses asked for at once; those of uploads twice as many each time, up to what the API gives."""
+UPLOADS_KEEP_S = 600.0
+"""How old an address of an upload may be when its pack is begun: it expires after an hour, and a slow line takes its time."""
 T = TypeVar("T")
 
 
@@ -129,26 +131,56 @@ class Addresses:
 
 
 class Transport(Addresses):
-    """An agent's: addresses come from our API, for reading and for writing, in batches."""
+    """An agent's: addresses come from our API, for reading and for writing, in batches.
+
+    While packs are written the next batch is asked for: an answer may take as long as several packs.
+    """
 
     def __init__(self, api: Api, snapshot_id: str) -> None:
         super().__init__(self._downloads, DOWNLOADS, {})
         self._api = api
         self._snapshot_id = snapshot_id
         self._uploads: list[dict[str, Any]] = []
+        self._batch = FIRST_UPLOADS
+        self._asked = False
+        self._answers: queue.SimpleQueue[tuple[float, list[dict[str, Any]] | BaseException]] = queue.SimpleQueue()
+        self._since = 0.0
 
     def _downloads(self, keys: list[str]) -> dict[str, str]:
         urls: dict[str, str] = self._api.post("/agent/downloads", {"keys": keys})["urls"]
         return urls
 
     def new_pack(self) -> tuple[str, str]:
-        """Key and address of a pack that nobody has written."""
+        """Key and address of a pack that nobody has written. Raises what the API's call does when there is none left."""
         with self._guard:
-            if not self._uploads:
-                answer = self._api.post("/agent/uploads", {"snapshot_id": self._snapshot_id, "count": BATCH})
-                self._uploads = answer["uploads"]
+            while not self._uploads or time.monotonic() - self._since > UPLOADS_KEEP_S:
+                self._ask()
+                self._since, answer = self._answers.get()
+                self._asked = False
+                if isinstance(answer, BaseException):
+                    raise answer
+                self._uploads = answer
             upload = self._uploads.pop(0)
+            if len(self._uploads) <= FIRST_UPLOADS // 2:
+                self._ask()
             return upload["key"], upload["url"]
+
+    def _ask(self) -> None:
+        if self._asked:
+            return
+        self._asked = True
+        body = {"snapshot_id": self._snapshot_id, "count": self._batch}
+        self._batch = min(UPLOADS, 2 * self._batch)
+
+        def ask() -> None:
+            since = time.monotonic()
+            try:
+                self._answers.put((since, self._api.post("/agent/uploads", body)["uploads"]))
+            except BaseException as error:
+                # Told to whoever needs an address that is not there; before that it may matter to nobody.
+                self._answers.put((since, error))
+
+        threading.Thread(target=ask, daemon=True).start()
 
     def manifest_address(self) -> tuple[str, str]:
         answer = self._api.post("/agent/uploads", {"snapshot_id": self._snapshot_id, "count": 0, "manifest": True})

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from agent.api import Refused
 from agent.snapshot import save as saving
 from agent.snapshot import transport
 from agent.snapshot.errors import SnapshotError
@@ -490,3 +491,73 @@ def test_a_small_file_that_grew_since_the_scan_comes_back_whole_with_its_neighbo
 
     assert saved["torn"] == []
     assert describe(bench.restore()) == describe(bench.tree)
+
+
+class Api:
+    """Ours, as far as addresses of uploads go; `gate` holds answers back, `broken` refuses them."""
+
+    def __init__(self) -> None:
+        self.counts: list[int] = []
+        self.given = 0
+        self.gate = threading.Event()
+        self.gate.set()
+        self.broken = False
+
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        assert path == "/agent/uploads" and body["snapshot_id"] == "s-1"
+        self.counts.append(body["count"])
+        assert self.gate.wait(10)
+        if self.broken:
+            raise Refused("no more")
+        numbers = range(self.given, self.given + body["count"])
+        self.given += body["count"]
+        return {"uploads": [{"key": f"p/{number}", "url": f"https://storage/{number}"} for number in numbers]}
+
+
+def test_addresses_of_packs_are_asked_for_in_growing_batches() -> None:
+    api = Api()
+    source = transport.Transport(api, "s-1")  # type: ignore[arg-type]
+
+    packs = [source.new_pack() for _ in range(1000)]
+
+    assert packs == [(f"p/{number}", f"https://storage/{number}") for number in range(1000)]
+    assert api.counts[:5] == [16, 32, 64, 128, 128] and len(api.counts) <= 11
+
+
+def test_packs_are_written_while_the_next_addresses_are_on_their_way() -> None:
+    api = Api()
+    source = transport.Transport(api, "s-1")  # type: ignore[arg-type]
+    source.new_pack()
+    api.gate.clear()
+
+    rest = [source.new_pack() for _ in range(15)]
+
+    assert len(rest) == 15 and api.counts == [16, 32]
+    api.gate.set()
+    assert source.new_pack() == ("p/16", "https://storage/16")
+
+
+def test_a_refusal_of_addresses_is_told_when_none_is_left() -> None:
+    api = Api()
+    source = transport.Transport(api, "s-1")  # type: ignore[arg-type]
+    source.new_pack()
+    api.broken = True
+    for _ in range(15):
+        source.new_pack()
+
+    with pytest.raises(Refused):
+        source.new_pack()
+
+    api.broken = False
+    assert source.new_pack()[0] == "p/16"
+
+
+def test_addresses_that_lay_about_too_long_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = Api()
+    source = transport.Transport(api, "s-1")  # type: ignore[arg-type]
+    for _ in range(5):
+        source.new_pack()
+    later = time.monotonic() + transport.UPLOADS_KEEP_S + 1
+    monkeypatch.setattr(transport.time, "monotonic", lambda: later)
+
+    assert source.new_pack()[0] == "p/16"
