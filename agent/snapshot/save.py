@@ -42,6 +42,8 @@ POLITE = 15
 """Niceness of a snapshot that is taken while the user works."""
 RACY_NS = 2_000_000_000
 """A file touched this shortly before the parent was taken may have changed without a new time."""
+READY = 100
+"""Entries that are written into the manifest together, where they wait for no bytes."""
 NAMES_TOLD = 1000
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
@@ -172,7 +174,7 @@ class _Save:
         if pending is None:
             return
         self._rows.append(pending)
-        if not self._rows[0].open:
+        if len(self._rows) >= READY and not self._rows[0].open:
             self._emit()
 
     def _other(self, found: Found) -> _Pending | None:

@@ -17,8 +17,8 @@ from typing import NamedTuple
 from shared.domain.manifest import NO_FILE
 
 KINDS = {stat.S_IFREG: "f", stat.S_IFDIR: "d", stat.S_IFLNK: "l", stat.S_IFIFO: "p"}
-FORMAT = 0o170000
-"""Of a mode, what tells the kind: `stat.S_IFMT` without a call."""
+KIND_BITS = 0o170000
+"""Of a mode: `stat.S_IFMT` without a call."""
 NAME = operator.attrgetter("name")
 NONE: dict[str, str] = {}
 
@@ -110,7 +110,7 @@ def _listed(folder: Found, opened: int, excludes: Sequence[str], problems: list[
         except OSError as error:
             problems.append(f"{below}{name}: {error.strerror}")
             continue
-        kind = KINDS.get(facts.st_mode & FORMAT, "s")
+        kind = KINDS.get(facts.st_mode & KIND_BITS, "s")
         path = base + name
         if excludes and excluded(path.partition("/")[2], kind == "d", excludes):
             continue

@@ -18,7 +18,7 @@ import threading
 import time
 from contextlib import suppress
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 from agent.snapshot.errors import SnapshotError
 from agent.snapshot.tasks import Task, Work
@@ -61,7 +61,7 @@ class Line:
                 self.tasks.put(message)
         self.quit()
 
-    def quit(self) -> None:
+    def quit(self) -> NoReturn:
         """End at once, and with it the forks, which nobody else would reap."""
         for fork in self._forks:
             with suppress(ProcessLookupError):
@@ -109,7 +109,7 @@ def main() -> None:
         work = _work(line)
     except BaseException as error:
         line.send(("failed", f"{type(error).__name__}: {error}"))
-        os._exit(1)
+        line.quit()
 
     def run() -> None:
         while (task := line.tasks.get()) is not None:
@@ -136,7 +136,7 @@ def main() -> None:
         work.finish()
     except BaseException as error:
         line.send(("failed", str(error)))
-        os._exit(1)
+        line.quit()
     # The forks end by themselves; once this one says that it has, nobody waits until they are reaped.
     line.reap()
     line.send(("ended",))
