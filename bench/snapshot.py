@@ -319,39 +319,51 @@ def emptied(folder: Path) -> Path:
     return folder
 
 
-def plain_round(contest: Contest, ours: Ours, restic: Restic, name: str, source: Path, figures: dict[str, Any]) -> None:
-    """Save and restore one workspace, each contender on an empty server."""
+def plain_round(
+    contest: Contest, ours: Ours, restic: Restic, name: str, source: Path, number: int, figures: dict[str, Any]
+) -> None:
+    """Save and restore one workspace, each contender on an empty server.
+
+    Each round begins with another: whoever comes first after a workspace was made, or a tree removed, is up to a third slower.
+    """
     target = contest.folder / "target"
     raw = size_of(source)
-    contest.serve()
-    ours("save", f"{name} save", source, "s1")
-    figures[f"{name}_stored_share"] = round(contest.stored() / raw, 3)
-    ours("restore", f"{name} restore", emptied(target), "s1")
-    figures["identical"] = figures.get("identical", True) and same(source, target)
-    emptied(target)
-    contest.serve()
-    restic.init()
-    restic.save(f"{name} save", source)
-    figures[f"{name}_restic_stored_share"] = round(contest.stored() / raw, 3)
-    restic.restore(f"{name} restore", target)
-    emptied(target)
-    contest.serve()
-    tar_save(contest, f"{name} save", source)
-    tar_restore(contest, f"{name} restore", target)
-    emptied(target)
-    contest.serve()
-    floor(contest, "save", f"{name} save", source)
-    floor(contest, "restore", f"{name} restore", target)
-    emptied(target)
+
+    def by_us() -> None:
+        ours("save", f"{name} save", source, "s1")
+        figures[f"{name}_stored_share"] = round(contest.stored() / raw, 3)
+        ours("restore", f"{name} restore", target, "s1")
+        figures["identical"] = figures.get("identical", True) and same(source, target)
+
+    def by_restic() -> None:
+        restic.init()
+        restic.save(f"{name} save", source)
+        figures[f"{name}_restic_stored_share"] = round(contest.stored() / raw, 3)
+        restic.restore(f"{name} restore", target)
+
+    def by_tar() -> None:
+        tar_save(contest, f"{name} save", source)
+        tar_restore(contest, f"{name} restore", target)
+
+    def by_copying() -> None:
+        floor(contest, "save", f"{name} save", source)
+        floor(contest, "restore", f"{name} restore", target)
+
+    turns = (by_copying, by_us, by_restic, by_tar)
+    first = number % len(turns)
+    for turn in (*turns[first:], *turns[:first]):
+        contest.serve()
+        turn()
+        emptied(target)
     contest.stop()
 
 
 def changed_round(
-    contest: Contest, ours: Ours, restic: Restic, name: str, source: Path, figures: dict[str, Any]
+    contest: Contest, ours: Ours, restic: Restic, name: str, source: Path, number: int, figures: dict[str, Any]
 ) -> None:
     """Save a workspace, change it, save what changed, restore that."""
     target, working = contest.folder / "target", contest.folder / "working"
-    for who in ("ours", "restic"):
+    for who in ("restic", "ours") if number % 2 else ("ours", "restic"):
         subprocess.run(["cp", "-a", str(source), str(emptied(working))], check=True)
         contest.serve()
         if who == "ours":
@@ -449,8 +461,8 @@ def main() -> None:
             for name, make, round_of in contests:
                 source = make(folder / "source", SCALE)
                 contest.takes = size_of(source) * 5 // 4
-                for _ in range(ROUNDS):
-                    round_of(contest, Ours(contest, libraries), restic, name, source, figures)
+                for number in range(ROUNDS):
+                    round_of(contest, Ours(contest, libraries), restic, name, source, number, figures)
                 shutil.rmtree(source)
             short = workspaces.weights(folder / "short", SCALE * SHORT)
             contest.takes = size_of(short) * 5 // 4
