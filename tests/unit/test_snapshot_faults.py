@@ -514,9 +514,13 @@ class Api:
         return {"uploads": [{"key": f"p/{number}", "url": f"https://storage/{number}"} for number in numbers]}
 
 
+def addresses(api: Any) -> transport.Transport:
+    return transport.Transport(api, "s-1")
+
+
 def test_addresses_of_packs_are_asked_for_in_growing_batches() -> None:
     api = Api()
-    source = transport.Transport(api, "s-1")  # type: ignore[arg-type]
+    source = addresses(api)
 
     packs = [source.new_pack() for _ in range(1000)]
 
@@ -526,20 +530,22 @@ def test_addresses_of_packs_are_asked_for_in_growing_batches() -> None:
 
 def test_packs_are_written_while_the_next_addresses_are_on_their_way() -> None:
     api = Api()
-    source = transport.Transport(api, "s-1")  # type: ignore[arg-type]
+    source = addresses(api)
     source.new_pack()
     api.gate.clear()
 
     rest = [source.new_pack() for _ in range(15)]
 
-    assert len(rest) == 15 and api.counts == [16, 32]
+    assert len(rest) == 15
     api.gate.set()
     assert source.new_pack() == ("p/16", "https://storage/16")
+    # Another thread asks: what it asked for is known once its answer was taken.
+    assert api.counts == [16, 32]
 
 
 def test_a_refusal_of_addresses_is_told_when_none_is_left() -> None:
     api = Api()
-    source = transport.Transport(api, "s-1")  # type: ignore[arg-type]
+    source = addresses(api)
     source.new_pack()
     api.broken = True
     for _ in range(15):
@@ -554,7 +560,7 @@ def test_a_refusal_of_addresses_is_told_when_none_is_left() -> None:
 
 def test_addresses_that_lay_about_too_long_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     api = Api()
-    source = transport.Transport(api, "s-1")  # type: ignore[arg-type]
+    source = addresses(api)
     for _ in range(5):
         source.new_pack()
     later = time.monotonic() + transport.UPLOADS_KEEP_S + 1
